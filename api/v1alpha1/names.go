@@ -1,0 +1,29 @@
+package v1alpha1
+
+// Labels and annotations that the operator sets on a run's Jobs and pods, and variables it sets in their containers.
+const (
+	// LabelRun is the name of the run that a Job or pod belongs to.
+	LabelRun = "batchrun.io/run"
+	// LabelRunUID is the UID of that run.
+	LabelRunUID = "batchrun.io/run-uid"
+	// LabelWave is the number of the wave.
+	LabelWave = "batchrun.io/wave"
+	// AnnotationTasks lists the indexes of the tasks that a wave's Job carries, as ranges: 0-99,104.
+	// The task at position i of the list is the Job's completion index i.
+	AnnotationTasks = "batchrun.io/tasks"
+
+	// EnvTaskIndex is the index of the task, in every container of every wave.
+	EnvTaskIndex = "BATCHRUN_TASK_INDEX"
+	// EnvCompletionIndex is the same number under the name that an Indexed Job gives it.
+	EnvCompletionIndex = "JOB_COMPLETION_INDEX"
+)
+
+// Limits of the API.
+const (
+	// MaxTasks is the most tasks a run can have.
+	MaxTasks = 100_000
+	// MaxFailures is the most entries of status.failures.
+	MaxFailures = 20
+	// MaxSuccesses is the most entries of status.successes.
+	MaxSuccesses = 5
+)

@@ -1,0 +1,255 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// BatchRunStatus is the record of a run. It stays under 100 KiB for any number of tasks: lists are capped, and texts
+// that had to be cut end in "…".
+type BatchRunStatus struct {
+	// The metadata.generation of the spec that this status speaks of.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// Pending, Suspended, Running, Succeeded, Failed or Cancelled: for people. Machines read the conditions.
+	// +optional
+	Phase Phase `json:"phase,omitempty"`
+
+	// Succeeded tasks of all tasks, such as 187/199.
+	// +optional
+	Completions string `json:"completions,omitempty"`
+
+	// Number of tasks. tasks = succeeded + failed + active + pending, in every status.
+	// +optional
+	Tasks int32 `json:"tasks"`
+
+	// Tasks that wait for their first or next attempt.
+	// +optional
+	Pending int32 `json:"pending"`
+
+	// Tasks with an active attempt: its pod is created and has not ended.
+	// +optional
+	Active int32 `json:"active"`
+
+	// Tasks that succeeded.
+	// +optional
+	Succeeded int32 `json:"succeeded"`
+
+	// Tasks that failed for good.
+	// +optional
+	Failed int32 `json:"failed"`
+
+	// Attempts that were followed, or will be, by another attempt of the same task: ended attempts less ended tasks.
+	// +optional
+	Retries int32 `json:"retries"`
+
+	// Indexes of the succeeded tasks, such as 0-186,190. Ends in "…" where it was cut.
+	// +optional
+	SucceededIndexes string `json:"succeededIndexes,omitempty"`
+
+	// Indexes of the tasks that failed for good. Ends in "…" where it was cut.
+	// +optional
+	FailedIndexes string `json:"failedIndexes,omitempty"`
+
+	// How many attempts ended for which reason.
+	// +listType=map
+	// +listMapKey=state
+	// +optional
+	PodStates []PodState `json:"podStates,omitempty"`
+
+	// The last failed attempts, at most 20, newest last.
+	// +listType=atomic
+	// +optional
+	Failures []Attempt `json:"failures,omitempty"`
+
+	// The first succeeded attempts, at most 5.
+	// +listType=atomic
+	// +optional
+	Successes []Attempt `json:"successes,omitempty"`
+
+	// When the operator started the run's first attempt, or the first after it was resumed.
+	// +optional
+	StartTime *metav1.Time `json:"startTime,omitempty"`
+
+	// When the run finished: succeeded, failed or cancelled.
+	// +optional
+	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
+
+	// How long a finished run took, from its start to its end, such as 3m20s.
+	// +optional
+	Duration string `json:"duration,omitempty"`
+
+	// When the Jobs and pods of the finished run had been deleted.
+	// +optional
+	CleanupTime *metav1.Time `json:"cleanupTime,omitempty"`
+
+	// What the operator has to remember of the waves.
+	// +optional
+	Waves WavesStatus `json:"waves,omitzero"`
+
+	// Complete, Failed and Suspended mean what they mean for a Job. Ready, Reconciling and Stalled follow kstatus:
+	// Ready is true once the run is complete; Reconciling while it goes on; Stalled when it failed or cannot go on.
+	// +listType=map
+	// +listMapKey=type
+	// +optional
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// WavesStatus is what the operator has to remember of a run's waves, for machines.
+type WavesStatus struct {
+	// The number of the next wave: one more than the highest ever used.
+	// +optional
+	Next int32 `json:"next"`
+
+	// The numbers of the waves that have tasks whose end is not recorded yet.
+	// +optional
+	Open string `json:"open,omitempty"`
+
+	// The state of each task that is not told by the fields above, compressed: how often it failed and was disrupted,
+	// how often its memory grew, and when its next attempt is due. Exact for any number of tasks.
+	// +optional
+	Ledger []byte `json:"ledger,omitempty"`
+}
+
+// Phase sums up a run in one word, for people.
+//
+// +kubebuilder:validation:Enum=Pending;Suspended;Running;Succeeded;Failed;Cancelled
+type Phase string
+
+// The phases of a run.
+const (
+	PhasePending   Phase = "Pending"
+	PhaseSuspended Phase = "Suspended"
+	PhaseRunning   Phase = "Running"
+	PhaseSucceeded Phase = "Succeeded"
+	PhaseFailed    Phase = "Failed"
+	PhaseCancelled Phase = "Cancelled"
+)
+
+// Reason is why an attempt ended.
+type Reason string
+
+// FailureReason is a Reason other than Completed.
+//
+// +kubebuilder:validation:Enum=Error;OOMKilled;Evicted;Preempted;NodeLost;DeadlineExceeded;ImagePullFailed;StartFailed;Unschedulable;Deleted;Unknown
+type FailureReason = Reason
+
+// The reasons why an attempt ends.
+const (
+	// ReasonCompleted: every container exited with code 0.
+	ReasonCompleted Reason = "Completed"
+	// ReasonError: a container exited with another code.
+	ReasonError Reason = "Error"
+	// ReasonOOMKilled: the kernel killed a container that was over its memory limit, or the node out of memory.
+	ReasonOOMKilled Reason = "OOMKilled"
+	// ReasonEvicted: the kubelet or the Eviction API took the pod away. It is a disruption unless the pod itself
+	// had used more than it may.
+	ReasonEvicted Reason = "Evicted"
+	// ReasonPreempted: the scheduler made room for a pod of higher priority.
+	ReasonPreempted Reason = "Preempted"
+	// ReasonNodeLost: the node went away or was not reachable.
+	ReasonNodeLost Reason = "NodeLost"
+	// ReasonDeadlineExceeded: the pod ran longer than its activeDeadlineSeconds.
+	ReasonDeadlineExceeded Reason = "DeadlineExceeded"
+	// ReasonImagePullFailed: an image could not be pulled until the deadline.
+	ReasonImagePullFailed Reason = "ImagePullFailed"
+	// ReasonStartFailed: a container could not be created or started.
+	ReasonStartFailed Reason = "StartFailed"
+	// ReasonUnschedulable: no node fitted the pod until the deadline.
+	ReasonUnschedulable Reason = "Unschedulable"
+	// ReasonDeleted: the pod or its Job was deleted by somebody else.
+	ReasonDeleted Reason = "Deleted"
+	// ReasonUnknown: the pod ended and nothing tells why.
+	ReasonUnknown Reason = "Unknown"
+)
+
+// PodState counts the attempts that ended for one reason.
+type PodState struct {
+	// The reason why the attempts ended.
+	State Reason `json:"state"`
+	// How many attempts.
+	Count int32 `json:"count"`
+}
+
+// Attempt is the record of one ended attempt of a task: one pod.
+type Attempt struct {
+	// Index of the task.
+	Index int32 `json:"index"`
+	// Number of the attempt among the task's attempts, the first is 1.
+	Attempt int32 `json:"attempt"`
+	// Why the attempt ended.
+	Reason Reason `json:"reason"`
+	// True when the attempt ended for no fault of its own: its pod had the DisruptionTarget condition.
+	// +optional
+	Disruption bool `json:"disruption,omitempty"`
+	// Exit code of the container that failed first.
+	// +optional
+	ExitCode *int32 `json:"exitCode,omitempty"`
+	// What the kubelet or the control plane said about it.
+	// +optional
+	Message string `json:"message,omitempty"`
+	// Name of the pod.
+	// +optional
+	Pod string `json:"pod,omitempty"`
+	// Name of the node it ran on.
+	// +optional
+	Node string `json:"node,omitempty"`
+	// When it ended.
+	// +optional
+	FinishedAt *metav1.Time `json:"finishedAt,omitempty"`
+	// The end of its log.
+	// +optional
+	LogTail string `json:"logTail,omitempty"`
+}
+
+// The condition types of a run.
+const (
+	// ConditionComplete is true once every task succeeded.
+	ConditionComplete = "Complete"
+	// ConditionFailed is true once the run failed or was cancelled.
+	ConditionFailed = "Failed"
+	// ConditionSuspended is true while spec.suspend holds the run.
+	ConditionSuspended = "Suspended"
+	// ConditionReady is true once the run is complete (kstatus: Current).
+	ConditionReady = "Ready"
+	// ConditionReconciling is true while the run goes on (kstatus: InProgress).
+	ConditionReconciling = "Reconciling"
+	// ConditionStalled is true when the run failed or cannot go on (kstatus: Failed).
+	ConditionStalled = "Stalled"
+)
+
+// The reasons that conditions and Events of a run carry.
+const (
+	// RunCompleted: every task succeeded.
+	RunCompleted = "Completed"
+	// RunTasksFailed: tasks failed for good, and the others have ended.
+	RunTasksFailed = "TasksFailed"
+	// RunMaxFailedTasksExceeded: more tasks failed than spec.maxFailedTasks allows.
+	RunMaxFailedTasksExceeded = "MaxFailedTasksExceeded"
+	// RunFailRunRule: an attempt matched a rule with action FailRun.
+	RunFailRunRule = "FailRunRule"
+	// RunDeadlineExceeded: the run was active for longer than spec.activeDeadlineSeconds.
+	RunDeadlineExceeded = "DeadlineExceeded"
+	// RunCancelled: spec.cancel was set.
+	RunCancelled = "Cancelled"
+	// RunSuspended: spec.suspend is set.
+	RunSuspended = "Suspended"
+	// RunResumed: spec.suspend was taken back.
+	RunResumed = "Resumed"
+	// RunProgressing: attempts are active or about to start.
+	RunProgressing = "Progressing"
+	// RunWaitingForRetry: nothing is active, the next attempts wait for their backoff.
+	RunWaitingForRetry = "WaitingForRetry"
+	// RunUnschedulable: no node fits the waiting pods.
+	RunUnschedulable = "Unschedulable"
+	// RunImagePullFailing: pods wait for an image that cannot be pulled.
+	RunImagePullFailing = "ImagePullFailing"
+	// RunStartFailing: pods wait for a container that cannot be created.
+	RunStartFailing = "StartFailing"
+	// RunPodsNotCreated: the Job controller cannot create pods, for example over quota.
+	RunPodsNotCreated = "PodsNotCreated"
+	// RunNameTaken: an object that the run does not control has the name of its next Job.
+	RunNameTaken = "NameTaken"
+	// RunJobRefused: the API server refused the run's next Job.
+	RunJobRefused = "JobRefused"
+)
