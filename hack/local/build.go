@@ -1,0 +1,241 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// part is one program that is built from a pinned module.
+type part struct {
+	name    string
+	module  string // folder below parts/
+	pkg     string
+	flags   []string
+	libs    bool // needs a C compiler, pkg-config and libseccomp
+	control bool // part of the control plane
+}
+
+const kubernetesVersion = "1.37.2"
+
+func versionFlags() []string {
+	v := strings.Split(kubernetesVersion, ".")
+	x := " -X k8s.io/component-base/version."
+	return []string{"-ldflags", "-s -w" + x + "gitVersion=v" + kubernetesVersion + x + "gitMajor=" + v[0] + x + "gitMinor=" + v[1]}
+}
+
+// parts lists every program in the order in which they are best built:
+// kube-apiserver compiles most of what the others share.
+func parts() []part {
+	small := []string{"-ldflags", "-s -w"}
+	containerd := append([]string{"-tags", "no_btrfs"}, small...)
+	k8s := func(name string) part {
+		return part{name: name, module: "kubernetes", pkg: "k8s.io/kubernetes/cmd/" + name, flags: versionFlags()}
+	}
+	cd := func(name string) part {
+		return part{name: name, module: "node", pkg: "github.com/containerd/containerd/v2/cmd/" + name, flags: containerd}
+	}
+	cni := func(kind, name string) part {
+		return part{name: name, module: "node", pkg: "github.com/containernetworking/plugins/plugins/" + kind + "/" + name, flags: small}
+	}
+	return []part{
+		k8s("kube-apiserver"), k8s("kube-controller-manager"), k8s("kube-scheduler"), k8s("kubectl"),
+		{name: "etcd", module: "kubernetes", pkg: "./etcd", flags: versionFlags()},
+		k8s("kubelet"),
+		cd("containerd"), cd("containerd-shim-runc-v2"), cd("ctr"),
+		{name: "runc", module: "node", pkg: "github.com/opencontainers/runc", flags: append([]string{"-tags", "seccomp"}, small...), libs: true},
+		cni("ipam", "host-local"), cni("main", "loopback"), cni("main", "ptp"),
+		{name: "kwok", module: "kwok", pkg: "sigs.k8s.io/kwok/cmd/kwok", flags: small},
+	}
+}
+
+func allParts() []string {
+	var names []string
+	for _, p := range parts() {
+		names = append(names, p.name)
+	}
+	return names
+}
+
+// partsFor names the parts that a kind of cluster needs.
+func partsFor(kind NodeKind) []string {
+	names := []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "etcd"}
+	switch kind {
+	case NodeReal:
+		names = append(names, "kubelet", "containerd", "containerd-shim-runc-v2", "ctr", "runc", "host-local", "loopback", "ptp")
+	case NodeFake:
+		names = append(names, "kwok")
+	}
+	return names
+}
+
+// build makes those of the named parts whose pins or flags changed since they
+// were last built.
+func build(ctx context.Context, home string, names []string) error {
+	if _, err := exec.LookPath("go"); err != nil {
+		return errors.New("the go command is not in PATH (under sudo: `sudo env PATH=$PATH ...`)")
+	}
+	unlock, err := lockFile(filepath.Join(home, ".local", "locks", ".build"))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	for _, n := range names {
+		if !slices.Contains(allParts(), n) {
+			return fmt.Errorf("no part is called %q; the parts are %s", n, strings.Join(allParts(), ", "))
+		}
+	}
+	var stale []part
+	for _, p := range parts() {
+		if !slices.Contains(names, p.name) {
+			continue
+		}
+		want, err := p.stamp(home)
+		if err != nil {
+			return err
+		}
+		have, err := os.ReadFile(stampFile(home, p.name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if _, err := os.Stat(filepath.Join(binDir(home), p.name)); err != nil || string(have) != want {
+			stale = append(stale, p)
+		}
+	}
+	if len(stale) == 0 {
+		return nil
+	}
+	announce(home, stale)
+	for i, p := range stale {
+		if err := p.build(ctx, home, fmt.Sprintf("[%d/%d]", i+1, len(stale))); err != nil {
+			return err
+		}
+	}
+	return giveToSudoUser(filepath.Join(home, ".local"), binDir(home))
+}
+
+func announce(home string, stale []part) {
+	if _, err := os.Stat(filepath.Join(binDir(home), "kube-apiserver")); errors.Is(err, fs.ErrNotExist) {
+		fmt.Fprintf(os.Stderr, "Building Kubernetes %s from source. The first time this takes about 15 minutes on two cores\n"+
+			"and 3 GB of disk; afterwards only what changed is built.\n", kubernetesVersion)
+	}
+	fmt.Fprintf(os.Stderr, "Building %d parts into %s\n", len(stale), binDir(home))
+}
+
+func stampFile(home, name string) string { return filepath.Join(binDir(home), ".stamps", name) }
+
+// stamp identifies what a part is built from.
+func (p part) stamp(home string) (string, error) {
+	h := sha256.New()
+	files := []string{"go.mod", "go.sum"}
+	if strings.HasPrefix(p.pkg, "./") {
+		files = append(files, filepath.Join(p.pkg, "main.go"))
+	}
+	for _, f := range files {
+		data, err := os.ReadFile(filepath.Join(home, "parts", p.module, f))
+		if err != nil {
+			return "", err
+		}
+		h.Write(data)
+	}
+	fmt.Fprint(h, p.pkg, p.flags, runtime.Version(), runtime.GOARCH)
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// build compiles one part, showing how long it has been at it.
+func (p part) build(ctx context.Context, home, position string) error {
+	if p.libs {
+		if err := ensureLibraries(ctx); err != nil {
+			return err
+		}
+	}
+	stamp, err := p.stamp(home)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(stampFile(home, p.name)), 0o755); err != nil {
+		return err
+	}
+	args := append([]string{"build", "-o", filepath.Join(binDir(home), p.name)}, p.flags...)
+	cmd := exec.CommandContext(ctx, "go", append(args, p.pkg)...)
+	cmd.Dir = filepath.Join(home, "parts", p.module)
+	// The caller's own flags and workspace are about the caller's code.
+	cmd.Env = append(os.Environ(), "GOFLAGS=-buildvcs=false", "GOWORK=off")
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	done := showProgress(fmt.Sprintf("%s %s", position, p.name))
+	err = cmd.Run()
+	done(err)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		return fmt.Errorf("build %s: %w\n%s", p.name, err, lastLines(out.String(), 30))
+	}
+	return os.WriteFile(stampFile(home, p.name), []byte(stamp), 0o644)
+}
+
+// showProgress prints what is being done and for how long: in place on a
+// terminal, a line a minute elsewhere.
+func showProgress(what string) (done func(error)) {
+	start := time.Now()
+	terminal := isTerminal(os.Stderr)
+	elapsed := func() time.Duration { return time.Since(start).Round(time.Second) }
+	interval := time.Minute
+	if terminal {
+		interval = time.Second
+		fmt.Fprintf(os.Stderr, "%s ...", what)
+	}
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		ticker := time.NewTicker(interval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				if terminal {
+					fmt.Fprintf(os.Stderr, "\r%s ... %s", what, elapsed())
+				} else {
+					fmt.Fprintf(os.Stderr, "%s ... %s so far\n", what, elapsed())
+				}
+			case <-stop:
+				return
+			}
+		}
+	}()
+	return func(err error) {
+		close(stop)
+		<-stopped
+		word := "done"
+		if err != nil {
+			word = "failed"
+		}
+		prefix := ""
+		if terminal {
+			prefix = "\r"
+		}
+		fmt.Fprintf(os.Stderr, "%s%s %s in %s\n", prefix, what, word, elapsed())
+	}
+}
+
+func isTerminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+func lastLines(s string, n int) string {
+	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+)
+
+// up brings a cluster to the state that the options ask for. It looks at what
+// is there before every step, so it also completes what a killed `up` began and
+// restarts what has died since.
+func up(ctx context.Context, name string, opts Options, given func(flag string) bool) error {
+	start := time.Now()
+	home, err := findHome()
+	if err != nil {
+		return err
+	}
+	c, err := newCluster(home, name)
+	if err != nil {
+		return err
+	}
+	unlock, err := c.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := c.configure(opts, given); err != nil {
+		return err
+	}
+	if err := checkHost(c.Node); err != nil {
+		return err
+	}
+	if err := build(ctx, home, partsFor(c.Node)); err != nil {
+		return err
+	}
+	if err := c.prepare(); err != nil {
+		return err
+	}
+	if err := c.startControlPlane(ctx); err != nil {
+		return err
+	}
+	switch c.Node {
+	case NodeReal:
+		err = c.startNode(ctx)
+	case NodeFake:
+		err = c.startFakeNodes(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "Cluster %q is ready (%s, node: %s).\n", c.Name, time.Since(start).Round(100*time.Millisecond), c.Node)
+	fmt.Printf("export KUBECONFIG=%s\n", c.path("kubeconfig"))
+	return nil
+}
+
+// configure takes the options of an existing cluster, and changes those that
+// were given, which only a cluster that is not running allows.
+func (c *Cluster) configure(opts Options, given func(flag string) bool) error {
+	err := c.load()
+	if errors.Is(err, fs.ErrNotExist) {
+		if opts.Node == "" {
+			opts.Node = NodeReal
+		}
+		c.Options = opts
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	want := c.Options
+	if given("node") {
+		want.Node = opts.Node
+	}
+	if given("nodes") {
+		want.Nodes = opts.Nodes
+	}
+	if given("default-limits") {
+		want.DefaultLimits = opts.DefaultLimits
+	}
+	if given("etcd-fsync") {
+		want.EtcdFsync = opts.EtcdFsync
+	}
+	if given("audit") {
+		want.Audit = opts.Audit
+	}
+	if want == c.Options {
+		return nil
+	}
+	if only := c.Options; only.Nodes != want.Nodes {
+		only.Nodes = want.Nodes
+		if only == want { // more fake nodes need no restart
+			c.Options = want
+			return c.save()
+		}
+	}
+	return fmt.Errorf("cluster %q exists with other options (%+v); remove it first: local down --name %s", c.Name, c.Options, c.Name)
+}
+
+// prepare writes everything that the processes read.
+func (c *Cluster) prepare() error {
+	running, err := c.processes()
+	if err != nil {
+		return err
+	}
+	if len(running) == 0 && !c.portsFree() {
+		if err := c.assign(); err != nil {
+			return err
+		}
+	}
+	if err := c.save(); err != nil {
+		return err
+	}
+	if err := c.makeCertificates(); err != nil {
+		return err
+	}
+	return c.writeControlPlaneFiles()
+}
+
+// portsFree tells whether the ports of a stopped cluster can be used (again).
+func (c *Cluster) portsFree() bool {
+	if c.Ports == (Ports{}) {
+		return false
+	}
+	for p := c.Ports.API; p < c.Ports.API+blockSize; p++ {
+		if !portFree(p) {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *Cluster) startControlPlane(ctx context.Context) error {
+	// The first two wait for each other, the others do not wait.
+	if err := c.ensure(c.etcd(), c.apiserver()); err != nil {
+		return err
+	}
+	api, err := c.apiClient()
+	if err != nil {
+		return err
+	}
+	err = c.waitFor(ctx, "the API server", []string{"etcd", "kube-apiserver"}, func() error {
+		return api.get(ctx, "/readyz", nil)
+	})
+	if err != nil {
+		return err
+	}
+	if err := c.ensure(c.controllerManager(), c.scheduler()); err != nil {
+		return err
+	}
+	controllers := []string{"kube-controller-manager", "kube-scheduler"}
+	return c.waitFor(ctx, "the default service account", controllers, func() error {
+		return api.get(ctx, "/api/v1/namespaces/default/serviceaccounts/default", nil)
+	})
+}
+
+// ensure starts those of the services that are not running.
+func (c *Cluster) ensure(services ...service) error {
+	running, err := c.processes()
+	if err != nil {
+		return err
+	}
+	for _, s := range services {
+		if len(running[s.name]) > 0 {
+			continue
+		}
+		if err := c.start(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// waitFor asks until it gets no error. It gives up early when one of the parts
+// that must answer has ended, and shows that part's log.
+func (c *Cluster) waitFor(ctx context.Context, what string, needed []string, ask func() error) error {
+	deadline := time.Now().Add(2 * time.Minute)
+	for {
+		err := ask()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		running, perr := c.processes()
+		if perr != nil {
+			return perr
+		}
+		for _, part := range needed {
+			if len(running[part]) == 0 {
+				return fmt.Errorf("%s has ended.\n%s\n%s", part, c.logTail(part), c.startOver())
+			}
+		}
+		if time.Now().After(deadline) {
+			last := needed[len(needed)-1]
+			return fmt.Errorf("waiting for %s: %w\n%s\n%s", what, err, c.logTail(last), c.startOver())
+		}
+		if err := sleep(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+func (c *Cluster) startOver() string {
+	return fmt.Sprintf("To start over: local down --name %s, then local up --name %[1]s", c.Name)
+}
