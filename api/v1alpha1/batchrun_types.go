@@ -24,8 +24,6 @@ import (
 // +kubebuilder:printcolumn:name="Evicted",type=integer,JSONPath=`.status.podStates[?(@.state=="Evicted")].count`,priority=1
 // +kubebuilder:printcolumn:name="OOM",type=integer,JSONPath=`.status.podStates[?(@.state=="OOMKilled")].count`,priority=1
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,priority=1
-// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name must consist of lower case letters, digits and '-', and start and end with a letter or digit: it becomes the host name of the pods"
-// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 52",message="metadata.name must be at most 52 characters: the names of the run's Jobs and pods append a wave and a task index to it"
 type BatchRun struct {
 	metav1.TypeMeta `json:",inline"`
 
@@ -55,10 +53,12 @@ type BatchRunList struct {
 // BatchRunSpec says what to run. Fields that a batch/v1 Job has too bear the same name and meaning.
 // An edit holds for attempts that start after it; nothing has to be deleted first.
 //
+// +kubebuilder:validation:XValidation:rule="!has(self.retryPolicy) || !has(self.retryPolicy.rules) || self.retryPolicy.rules.all(r, !has(r.memory) || self.template.spec.containers.all(c, !has(c.resources) || [has(c.resources.limits) && 'memory' in c.resources.limits ? c.resources.limits['memory'] : 0, has(c.resources.requests) && 'memory' in c.resources.requests ? c.resources.requests['memory'] : 0].all(q, quantity(string(q)).compareTo(quantity(string(r.memory.max))) <= 0)))",message="memory.max of a rule must not be below the memory limit or request of a container: raise memory.max",fieldPath=".retryPolicy.rules"
 // +kubebuilder:validation:XValidation:rule="!has(self.recordTTLSecondsAfterFinished) || self.recordTTLSecondsAfterFinished >= (has(self.ttlSecondsAfterFinished) ? self.ttlSecondsAfterFinished : 604800)",message="recordTTLSecondsAfterFinished must not be smaller than ttlSecondsAfterFinished (default 604800): the record outlives the Jobs and pods",fieldPath=".recordTTLSecondsAfterFinished"
 type BatchRunSpec struct {
-	// The pod that each attempt runs: a PodTemplateSpec, as in a Job. restartPolicy is Never (the default here):
-	// the run retries with a new pod, so that the reason of each failure can be read and kept.
+	// The pod that each attempt runs: a PodTemplateSpec, as in a Job, with the same fields (see kubectl explain
+	// job.spec.template). restartPolicy is Never, the default here: the run retries with a new pod, so that the reason
+	// of each failure can be read and kept.
 	// Each container finds the index of its task in BATCHRUN_TASK_INDEX and JOB_COMPLETION_INDEX.
 	// +required
 	Template corev1.PodTemplateSpec `json:"template"`
@@ -136,6 +136,11 @@ type BatchRunSpec struct {
 // RetryPolicy says what to do when an attempt fails.
 //
 // +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:XValidation:rule="!has(self.rules) || self.rules.all(r, !has(r.reasons) || r.reasons.all(x, self.rules.exists_one(o, has(o.reasons) && x in o.reasons)))",message="a reason must be listed by one rule only: the first rule that matches decides, so a second would never match. Remove it from one of them",fieldPath=".rules"
+// +kubebuilder:validation:XValidation:rule="!has(self.rules) || self.rules.all(r, !has(r.exitCodes) || r.exitCodes.operator != 'In' || self.rules.exists_one(o, has(o.exitCodes) && o.exitCodes.operator == 'In' && sets.intersects(r.exitCodes.values, o.exitCodes.values)))",message="an exit code must be listed by one rule with operator In only: the first rule that matches decides, so a second would never match. Remove it from one of them",fieldPath=".rules"
+// +kubebuilder:validation:XValidation:rule="!has(self.rules) || self.rules.filter(r, has(r.exitCodes) && r.exitCodes.operator == 'NotIn').size() <= 1",message="at most one rule may have exitCodes with operator NotIn: the first of two decides on nearly every exit code. Remove one, or use operator In",fieldPath=".rules"
+// +kubebuilder:validation:XValidation:rule="!has(self.rules) || !self.rules.exists(n, has(n.exitCodes) && n.exitCodes.operator == 'NotIn') || self.rules.map(r, has(r.exitCodes) && r.exitCodes.operator == 'In').lastIndexOf(true) < self.rules.map(r, has(r.exitCodes) && r.exitCodes.operator == 'NotIn').indexOf(true)",message="put the rules with exitCodes and operator In before the one with operator NotIn: the first rule that matches decides, so they would never match behind it",fieldPath=".rules"
+// +kubebuilder:validation:XValidation:rule="!has(self.rules) || !self.rules.exists(e, has(e.reasons) && 'Error' in e.reasons) || self.rules.map(r, has(r.exitCodes)).lastIndexOf(true) < self.rules.map(r, has(r.reasons) && 'Error' in r.reasons).indexOf(true)",message="put the rules with exitCodes before the one with reason Error: an exit code belongs to reason Error, and the first rule that matches decides, so they would never match behind it",fieldPath=".rules"
 type RetryPolicy struct {
 	// The delay before a task's next attempt after a counted failure.
 	// +optional
@@ -198,6 +203,7 @@ const (
 // +kubebuilder:validation:XValidation:rule="!has(self.memory) || (has(self.reasons) && self.reasons == ['OOMKilled'] && self.action == 'Count')",message="memory goes with reasons: [OOMKilled] and action: Count only: it is what the counted retry gets",fieldPath=".memory"
 type RetryRule struct {
 	// The rule matches attempts that ended for one of these reasons.
+	// +kubebuilder:validation:items:Enum=Error;OOMKilled;Evicted;Preempted;NodeLost;DeadlineExceeded;ImagePullFailed;StartFailed;Unschedulable;Deleted;Unknown
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=11
 	// +listType=set
@@ -238,7 +244,7 @@ type ExitCodes struct {
 
 	// The exit codes, 1 to 255. 0 is success and needs no rule.
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=255
+	// +kubebuilder:validation:MaxItems=100
 	// +kubebuilder:validation:items:Minimum=1
 	// +kubebuilder:validation:items:Maximum=255
 	// +listType=set

@@ -129,9 +129,7 @@ const (
 // Reason is why an attempt ended.
 type Reason string
 
-// FailureReason is a Reason other than Completed.
-//
-// +kubebuilder:validation:Enum=Error;OOMKilled;Evicted;Preempted;NodeLost;DeadlineExceeded;ImagePullFailed;StartFailed;Unschedulable;Deleted;Unknown
+// FailureReason is a Reason other than Completed. An alias cannot carry the list of them: RetryRule.Reasons does.
 type FailureReason = Reason
 
 // The reasons why an attempt ends.
