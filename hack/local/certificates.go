@@ -79,7 +79,7 @@ func (c *Cluster) makeKeys() error {
 	if err != nil {
 		return err
 	}
-	ca := template(pkix.Name{CommonName: c.id()})
+	ca := certificateTemplate(pkix.Name{CommonName: c.id()})
 	ca.IsCA, ca.BasicConstraintsValid = true, true
 	ca.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature
 	if ca, err = c.writeCert("ca", ca, ca, caKey.Public(), caKey); err != nil {
@@ -90,7 +90,7 @@ func (c *Cluster) makeKeys() error {
 		if err != nil {
 			return err
 		}
-		t := template(pkix.Name{CommonName: id.user, Organization: id.groups})
+		t := certificateTemplate(pkix.Name{CommonName: id.user, Organization: id.groups})
 		t.KeyUsage = x509.KeyUsageDigitalSignature
 		t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 		if id.server {
@@ -110,7 +110,7 @@ func (c *Cluster) makeKeys() error {
 	return writePEM(c.key("service-accounts"), "PRIVATE KEY", sa)
 }
 
-func template(subject pkix.Name) *x509.Certificate {
+func certificateTemplate(subject pkix.Name) *x509.Certificate {
 	serial, _ := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120)) // never fails
 	return &x509.Certificate{
 		SerialNumber: serial,

@@ -141,7 +141,7 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = c.waitFor(ctx, "the API server", []string{"etcd", "kube-apiserver"}, func() error {
+	err = c.waitFor(ctx, "the API server", "kube-apiserver", []string{"etcd", "kube-apiserver"}, func() error {
 		return api.get(ctx, "/readyz", nil)
 	})
 	if err != nil {
@@ -151,7 +151,7 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 		return err
 	}
 	controllers := []string{"kube-controller-manager", "kube-scheduler"}
-	return c.waitFor(ctx, "the default service account", controllers, func() error {
+	return c.waitFor(ctx, "the default service account", "kube-controller-manager", controllers, func() error {
 		return api.get(ctx, "/api/v1/namespaces/default/serviceaccounts/default", nil)
 	})
 }
@@ -174,8 +174,9 @@ func (c *Cluster) ensure(services ...service) error {
 }
 
 // waitFor asks until it gets no error. It gives up early when one of the parts
-// that must answer has ended, and shows that part's log.
-func (c *Cluster) waitFor(ctx context.Context, what string, needed []string, ask func() error) error {
+// that are needed has ended, and shows that part's log; in the end, that of the
+// part which should have answered.
+func (c *Cluster) waitFor(ctx context.Context, what, answerer string, needed []string, ask func() error) error {
 	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		err := ask()
@@ -195,8 +196,7 @@ func (c *Cluster) waitFor(ctx context.Context, what string, needed []string, ask
 			}
 		}
 		if time.Now().After(deadline) {
-			last := needed[len(needed)-1]
-			return fmt.Errorf("waiting for %s: %w\n%s\n%s", what, err, c.logTail(last), c.startOver())
+			return fmt.Errorf("waiting for %s: %w\n%s\n%s", what, err, c.logTail(answerer), c.startOver())
 		}
 		if err := sleep(ctx, 100*time.Millisecond); err != nil {
 			return err
