@@ -186,7 +186,7 @@ func (c *Cluster) nodeReady(ctx context.Context, api *apiClient) error {
 		return err
 	}
 	const patch = "application/merge-patch+json"
-	if len(node.Status.Addresses) == 0 {
+	if !node.hasAddress() {
 		addresses := []map[string]string{{"type": "InternalIP", "address": "127.0.0.1"}, {"type": "Hostname", "address": c.Name}}
 		body := map[string]any{"status": map[string]any{"addresses": addresses}}
 		return errors.Join(errors.New("the node had no address"), api.do(ctx, "PATCH", path+"/status", patch, body, nil))
@@ -205,6 +205,15 @@ func (c *Cluster) nodeReady(ctx context.Context, api *apiClient) error {
 		return fmt.Errorf("node %s %w", c.Name, err)
 	}
 	return nil
+}
+
+func (n *nodeObject) hasAddress() bool {
+	for _, a := range n.Status.Addresses {
+		if a.Type == "InternalIP" {
+			return true
+		}
+	}
+	return false
 }
 
 // ready tells what keeps the node from taking pods.
