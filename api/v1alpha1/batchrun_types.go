@@ -54,6 +54,7 @@ type BatchRunList struct {
 // An edit holds for attempts that start after it; nothing has to be deleted first.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.retryPolicy) || !has(self.retryPolicy.rules) || self.retryPolicy.rules.all(r, !has(r.memory) || self.template.spec.containers.all(c, !has(c.resources) || [has(c.resources.limits) && 'memory' in c.resources.limits ? c.resources.limits['memory'] : 0, has(c.resources.requests) && 'memory' in c.resources.requests ? c.resources.requests['memory'] : 0].all(q, quantity(string(q)).compareTo(quantity(string(r.memory.max))) <= 0)))",message="memory.max of a rule must not be below the memory limit or request of a container: raise memory.max",fieldPath=".retryPolicy.rules"
+// +kubebuilder:validation:XValidation:rule="!has(self.retryPolicy) || !has(self.retryPolicy.rules) || !has(self.template.spec.initContainers) || self.retryPolicy.rules.all(r, !has(r.memory) || self.template.spec.initContainers.all(c, !has(c.resources) || [has(c.resources.limits) && 'memory' in c.resources.limits ? c.resources.limits['memory'] : 0, has(c.resources.requests) && 'memory' in c.resources.requests ? c.resources.requests['memory'] : 0].all(q, quantity(string(q)).compareTo(quantity(string(r.memory.max))) <= 0)))",message="memory.max of a rule must not be below the memory limit or request of an init container: raise memory.max",fieldPath=".retryPolicy.rules"
 // +kubebuilder:validation:XValidation:rule="!has(self.recordTTLSecondsAfterFinished) || self.recordTTLSecondsAfterFinished >= (has(self.ttlSecondsAfterFinished) ? self.ttlSecondsAfterFinished : 604800)",message="recordTTLSecondsAfterFinished must not be smaller than ttlSecondsAfterFinished (default 604800): the record outlives the Jobs and pods",fieldPath=".recordTTLSecondsAfterFinished"
 type BatchRunSpec struct {
 	// The pod that each attempt runs: a PodTemplateSpec, as in a Job, with the same fields (see kubectl explain
@@ -88,6 +89,7 @@ type BatchRunSpec struct {
 	// starts anew when a suspended run is resumed, as in a Job. Default: no limit.
 	// For a limit on each attempt set template.spec.activeDeadlineSeconds.
 	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=2147483647
 	// +optional
 	ActiveDeadlineSeconds *int64 `json:"activeDeadlineSeconds,omitempty"`
 
@@ -262,6 +264,7 @@ type MemoryGrowth struct {
 	IncreasePercent int32 `json:"increasePercent"`
 
 	// The most memory a container grows to, such as 64Gi. Not below a container's memory request or limit.
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).isGreaterThan(quantity('0'))",message="must be more than 0"
 	// +required
 	Max resource.Quantity `json:"max"`
 }

@@ -69,6 +69,7 @@ func finish(root *schema) error {
 			return fmt.Errorf("the schema has no %s", c.path)
 		}
 	}
+	unwrap(root)
 	return nil
 }
 
@@ -162,6 +163,18 @@ func explainedByJob(part string) func(*schema) {
 	return func(s *schema) {
 		plain(s)
 		s.Description = "As in a Job: see kubectl explain job.spec.template." + part
+	}
+}
+
+// unwrap takes the line breaks of the source out of the descriptions, so that kubectl explain can set its own.
+func unwrap(s *schema) {
+	s.Description = strings.ReplaceAll(s.Description, "\n", " ")
+	if s.Items != nil && s.Items.Schema != nil {
+		unwrap(s.Items.Schema)
+	}
+	for key, property := range s.Properties {
+		unwrap(&property)
+		s.Properties[key] = property
 	}
 }
 
