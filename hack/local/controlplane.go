@@ -74,6 +74,8 @@ func (c *Cluster) controllerManager() service {
 		"--leader-elect=false", "--use-service-account-credentials",
 		"--service-account-private-key-file="+c.key("service-accounts"), "--root-ca-file="+c.cert("ca"),
 		"--cluster-signing-cert-file="+c.cert("ca"), "--cluster-signing-key-file="+c.key("ca"),
+		// It makes this folder, by default in /usr/libexec.
+		"--flex-volume-plugin-dir="+c.path("volume-plugins"),
 	)
 	if !c.DefaultLimits {
 		s.args = append(s.args, append(raisedLimits(), "--concurrent-job-syncs=20")...)

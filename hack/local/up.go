@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -56,8 +58,8 @@ func up(ctx context.Context, name string, opts Options, given func(flag string) 
 	return nil
 }
 
-// configure takes the options of an existing cluster, and changes those that
-// were given, which only a cluster that is not running allows.
+// configure takes the options of an existing cluster, whose processes were
+// started with them, and refuses others.
 func (c *Cluster) configure(opts Options, given func(flag string) bool) error {
 	err := c.load()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -70,33 +72,26 @@ func (c *Cluster) configure(opts Options, given func(flag string) bool) error {
 	if err != nil {
 		return err
 	}
-	want := c.Options
-	if given("node") {
-		want.Node = opts.Node
-	}
-	if given("nodes") {
-		want.Nodes = opts.Nodes
-	}
-	if given("default-limits") {
-		want.DefaultLimits = opts.DefaultLimits
-	}
-	if given("etcd-fsync") {
-		want.EtcdFsync = opts.EtcdFsync
-	}
-	if given("audit") {
-		want.Audit = opts.Audit
-	}
-	if want == c.Options {
-		return nil
-	}
-	if only := c.Options; only.Nodes != want.Nodes {
-		only.Nodes = want.Nodes
-		if only == want { // more fake nodes need no restart
-			c.Options = want
-			return c.save()
+	want, changed := c.Options, []string{}
+	set := func(flag string, differs bool, apply func()) {
+		if given(flag) && differs {
+			apply()
+			changed = append(changed, "--"+flag)
 		}
 	}
-	return fmt.Errorf("cluster %q exists with other options (%+v); remove it first: local down --name %s", c.Name, c.Options, c.Name)
+	set("node", opts.Node != want.Node, func() { want.Node = opts.Node })
+	set("nodes", opts.Nodes != want.Nodes, func() { want.Nodes = opts.Nodes })
+	set("default-limits", opts.DefaultLimits != want.DefaultLimits, func() { want.DefaultLimits = opts.DefaultLimits })
+	set("etcd-fsync", opts.EtcdFsync != want.EtcdFsync, func() { want.EtcdFsync = opts.EtcdFsync })
+	set("audit", opts.Audit != want.Audit, func() { want.Audit = opts.Audit })
+	// More fake nodes need no restart.
+	more := slices.Equal(changed, []string{"--nodes"}) && opts.Nodes > c.Nodes
+	if len(changed) > 0 && !more {
+		return fmt.Errorf("cluster %q (node: %s) was made with another %s; remove it first: local down --name %s",
+			c.Name, c.Node, strings.Join(changed, ", "), c.Name)
+	}
+	c.Options = want
+	return nil
 }
 
 // prepare writes everything that the processes read.
