@@ -206,6 +206,9 @@ const (
 	ConditionComplete = "Complete"
 	// ConditionFailed is true once the run failed or was cancelled.
 	ConditionFailed = "Failed"
+	// ConditionFailureTarget is true once the run is known to fail, or was cancelled, and its pods are being stopped.
+	// A Job has it too.
+	ConditionFailureTarget = "FailureTarget"
 	// ConditionSuspended is true while spec.suspend holds the run.
 	ConditionSuspended = "Suspended"
 	// ConditionReady is true once the run is complete (kstatus: Current).
@@ -246,6 +249,14 @@ const (
 	RunStartFailing = "StartFailing"
 	// RunPodsNotCreated: the Job controller cannot create pods, for example over quota.
 	RunPodsNotCreated = "PodsNotCreated"
+	// RunStarted: the first wave was started (Event).
+	RunStarted = "Started"
+	// RunAttemptFailed: attempts failed (Event).
+	RunAttemptFailed = "AttemptFailed"
+	// RunReopened: a finished run has new tasks (Event).
+	RunReopened = "Reopened"
+	// RunCleanedUp: the Jobs and pods of the finished run are deleted (Event).
+	RunCleanedUp = "CleanedUp"
 	// RunNameTaken: an object that the run does not control has the name of its next Job.
 	RunNameTaken = "NameTaken"
 	// RunJobRefused: the API server refused the run's next Job.

@@ -1,0 +1,112 @@
+// Command manager is the BatchRun operator.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/client-go/kubernetes"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/batchrun/batchrun/api/v1alpha1"
+	"github.com/batchrun/batchrun/controllers"
+)
+
+// options are the operator's flags.
+type options struct {
+	metricsAddress string
+	metricsSecure  bool
+	probeAddress   string
+	leaderElect    bool
+	maxParallelism int
+	concurrency    int
+	qps            float64
+	burst          int
+	log            zap.Options
+}
+
+func parseOptions() options {
+	var o options
+	flag.StringVar(&o.metricsAddress, "metrics-bind-address", "0", "Address that serves metrics, such as :8443; 0 serves none.")
+	flag.BoolVar(&o.metricsSecure, "metrics-secure", true, "Serve metrics with TLS, to those whom Kubernetes allows to get /metrics.")
+	flag.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "Address that serves /healthz and /readyz; 0 serves none.")
+	flag.BoolVar(&o.leaderElect, "leader-elect", false, "Let one of several replicas be active.")
+	flag.IntVar(&o.maxParallelism, "max-parallelism", 1000, "Ceiling on, and default of, a run's parallelism.")
+	flag.IntVar(&o.concurrency, "concurrency", 8, "Number of runs that are reconciled at once.")
+	flag.Float64Var(&o.qps, "kube-api-qps", 200, "Requests a second to the API server.")
+	flag.IntVar(&o.burst, "kube-api-burst", 400, "Requests to the API server in a burst.")
+	o.log.BindFlags(flag.CommandLine)
+	flag.Parse()
+	return o
+}
+
+func main() {
+	o := parseOptions()
+	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&o.log)))
+	if err := run(o); err != nil {
+		ctrl.Log.Error(err, "the operator stopped")
+		os.Exit(1)
+	}
+}
+
+func run(o options) error {
+	if o.maxParallelism < 1 {
+		return fmt.Errorf("--max-parallelism must be at least 1, is %d", o.maxParallelism)
+	}
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return err
+	}
+	config.QPS, config.Burst = float32(o.qps), o.burst
+	metrics := metricsserver.Options{BindAddress: o.metricsAddress, SecureServing: o.metricsSecure}
+	if o.metricsSecure {
+		metrics.FilterProvider = filters.WithAuthenticationAndAuthorization
+	}
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme:                        scheme,
+		Cache:                         controllers.CacheOptions(),
+		Metrics:                       metrics,
+		HealthProbeBindAddress:        o.probeAddress,
+		LeaderElection:                o.leaderElect,
+		LeaderElectionID:              "batchrun.io",
+		LeaderElectionReleaseOnCancel: true,
+	})
+	if err != nil {
+		return err
+	}
+	clientset, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	reconciler := &controllers.BatchRunReconciler{
+		Client:         mgr.GetClient(),
+		Live:           mgr.GetAPIReader(),
+		Logs:           controllers.PodLogs{Client: clientset},
+		Recorder:       mgr.GetEventRecorder("batchrun"),
+		Clock:          clock.RealClock{},
+		MaxParallelism: o.maxParallelism,
+	}
+	ctx := ctrl.SetupSignalHandler()
+	if err := reconciler.SetupWithManager(ctx, mgr, o.concurrency); err != nil {
+		return err
+	}
+	for name, add := range map[string]func(string, healthz.Checker) error{"healthz": mgr.AddHealthzCheck, "readyz": mgr.AddReadyzCheck} {
+		if err := add(name, healthz.Ping); err != nil {
+			return err
+		}
+	}
+	return mgr.Start(ctx)
+}

@@ -1,0 +1,89 @@
+// Package controllers holds the reconciler of BatchRuns: observe, plan, apply, report, one file each.
+package controllers
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/batchrun/batchrun/api/v1alpha1"
+	"github.com/batchrun/batchrun/controllers/plan"
+)
+
+const (
+	// statusInterval is the least time between two status writes of a run that goes on.
+	statusInterval = time.Second
+	// eventDelay gathers the events of a run's Jobs and pods into one reconcile.
+	eventDelay = 200 * time.Millisecond
+	// staleDelay is when to look again after the cache turned out to be behind the API server.
+	staleDelay = time.Second
+	// blockedDelay is when to try again to create a Job that was in somebody's way or was refused.
+	blockedDelay = 10 * time.Second
+	// reconciliationTimeout bounds one reconcile.
+	reconciliationTimeout = time.Minute
+)
+
+// errStale says that the run changed since it was observed: nothing may be done on that ground.
+var errStale = errors.New("the observed run is older than the API server's")
+
+// BatchRunReconciler brings each BatchRun from what it is to what its spec says.
+type BatchRunReconciler struct {
+	// Client reads from the cache and writes to the API server.
+	client.Client
+	// Live reads from the API server.
+	Live client.Reader
+	// Logs reads the logs of pods.
+	Logs LogReader
+	// Recorder emits Events.
+	Recorder events.EventRecorder
+	// Clock tells the time.
+	Clock clock.PassiveClock
+	// MaxParallelism is the ceiling on spec.parallelism, and its default.
+	MaxParallelism int
+
+	vanished *vanishedPods
+	writes   writeTimes
+}
+
+// +kubebuilder:rbac:groups=batchrun.io,resources=batchruns,verbs=get;list;watch;delete
+// +kubebuilder:rbac:groups=batchrun.io,resources=batchruns/status,verbs=patch
+// +kubebuilder:rbac:groups=batchrun.io,resources=batchruns/finalizers,verbs=update
+// +kubebuilder:rbac:groups=batch,resources=jobs,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=pods,verbs=list;watch;delete
+// +kubebuilder:rbac:groups="",resources=pods/log,verbs=get
+// +kubebuilder:rbac:groups="",resources=events,verbs=list
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+// Reconcile observes a run, plans, applies the plan and reports.
+func (r *BatchRunReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	run := &v1alpha1.BatchRun{}
+	if err := r.Get(ctx, req.NamespacedName, run); err != nil {
+		r.writes.forget(req.NamespacedName)
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if !run.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, nil // the garbage collector takes the Jobs and pods
+	}
+	snapshot, err := r.observe(ctx, run)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	p := plan.Make(*snapshot, r.Clock.Now())
+	blocked, err := r.apply(ctx, run, p)
+	switch {
+	case errors.Is(err, errStale):
+		return ctrl.Result{RequeueAfter: staleDelay}, nil
+	case err != nil:
+		return ctrl.Result{}, err
+	case blocked != nil:
+		p.Block(run, blocked.reason, blocked.message, r.Clock.Now(), blockedDelay)
+	case len(p.Start) > 0 || p.DeleteRun:
+		return ctrl.Result{RequeueAfter: staleDelay}, nil // what was started is reported once it is observed
+	}
+	return r.report(ctx, run, p)
+}

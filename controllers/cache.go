@@ -1,0 +1,180 @@
+package controllers
+
+import (
+	"context"
+	"strconv"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/lru"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/batchrun/batchrun/api/v1alpha1"
+	"github.com/batchrun/batchrun/controllers/outcome"
+	"github.com/batchrun/batchrun/controllers/plan"
+)
+
+// Fields that the cache is indexed by.
+const (
+	// jobsByRun is the UID of the run that controls a Job.
+	jobsByRun = "batchrun.io/jobs-by-run"
+	// podsByWave is the UID of the Job that controls a pod, and the pod's class.
+	podsByWave = "batchrun.io/pods-by-wave"
+)
+
+// CacheOptions restrict the operator's cache to the Jobs and pods of runs, and to those of their fields that it reads.
+func CacheOptions() cache.Options {
+	ofRuns, err := labels.NewRequirement(v1alpha1.LabelRunUID, selection.Exists, nil)
+	if err != nil { // the label is a constant
+		panic(err)
+	}
+	selector := labels.NewSelector().Add(*ofRuns)
+	return cache.Options{
+		DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{
+			&batchv1.Job{}: {Label: selector, Transform: slimJob},
+			&corev1.Pod{}:  {Label: selector, Transform: slimPod},
+		},
+	}
+}
+
+// slimJob drops what the operator does not read.
+func slimJob(object any) (any, error) {
+	if job, ok := object.(*batchv1.Job); ok {
+		job.ManagedFields = nil
+		job.Spec.Template = corev1.PodTemplateSpec{}
+		job.Status.UncountedTerminatedPods = nil
+	}
+	return object, nil
+}
+
+// slimPod keeps what tells the task, the state and the outcome of an attempt.
+func slimPod(object any) (any, error) {
+	pod, ok := object.(*corev1.Pod)
+	if !ok {
+		return object, nil
+	}
+	pod.ManagedFields = nil
+	pod.Labels = keep(pod.Labels, v1alpha1.LabelRun, v1alpha1.LabelRunUID)
+	pod.Annotations = keep(pod.Annotations, batchv1.JobCompletionIndexAnnotation, "kubectl.kubernetes.io/default-container")
+	pod.Spec = corev1.PodSpec{
+		NodeName:       pod.Spec.NodeName,
+		InitContainers: slimContainers(pod.Spec.InitContainers),
+		Containers:     slimContainers(pod.Spec.Containers),
+	}
+	pod.Status = corev1.PodStatus{
+		Phase: pod.Status.Phase, Reason: pod.Status.Reason, Message: pod.Status.Message, StartTime: pod.Status.StartTime,
+		Conditions:            pod.Status.Conditions,
+		InitContainerStatuses: slimStatuses(pod.Status.InitContainerStatuses),
+		ContainerStatuses:     slimStatuses(pod.Status.ContainerStatuses),
+	}
+	return pod, nil
+}
+
+func keep(all map[string]string, keys ...string) map[string]string {
+	kept := make(map[string]string, len(keys))
+	for _, key := range keys {
+		if value, ok := all[key]; ok {
+			kept[key] = value
+		}
+	}
+	return kept
+}
+
+func slimContainers(containers []corev1.Container) []corev1.Container {
+	var slim []corev1.Container
+	for _, c := range containers {
+		slim = append(slim, corev1.Container{Name: c.Name, Image: c.Image, RestartPolicy: c.RestartPolicy})
+	}
+	return slim
+}
+
+func slimStatuses(statuses []corev1.ContainerStatus) []corev1.ContainerStatus {
+	var slim []corev1.ContainerStatus
+	for _, s := range statuses {
+		slim = append(slim, corev1.ContainerStatus{Name: s.Name, Image: s.Image, State: s.State})
+	}
+	return slim
+}
+
+// podClass says what makes a pod worth a look.
+type podClass string
+
+const (
+	podSucceeded podClass = "succeeded"
+	podFailed    podClass = "failed"
+	// podWaiting waits for something that fails.
+	podWaiting podClass = "waiting"
+	podOther   podClass = "other"
+)
+
+func classOf(pod *corev1.Pod) podClass {
+	switch {
+	case pod.Status.Phase == corev1.PodSucceeded:
+		return podSucceeded
+	case pod.Status.Phase == corev1.PodFailed:
+		return podFailed
+	case outcome.WaitingFor(pod).Reason != "":
+		return podWaiting
+	}
+	return podOther
+}
+
+func podKey(job types.UID, class podClass) string { return string(job) + "/" + string(class) }
+
+// indexCache sets up the fields that observe lists by.
+func indexCache(ctx context.Context, indexer client.FieldIndexer) error {
+	if err := indexer.IndexField(ctx, &batchv1.Job{}, jobsByRun, func(object client.Object) []string {
+		owner := metav1.GetControllerOf(object)
+		if owner == nil || owner.Kind != "BatchRun" {
+			return nil
+		}
+		return []string{string(owner.UID)}
+	}); err != nil {
+		return err
+	}
+	return indexer.IndexField(ctx, &corev1.Pod{}, podsByWave, func(object client.Object) []string {
+		owner := metav1.GetControllerOf(object)
+		pod, ok := object.(*corev1.Pod)
+		if owner == nil || !ok {
+			return nil
+		}
+		return []string{podKey(owner.UID, classOf(pod))}
+	})
+}
+
+// vanishedPods remembers the last state of pods that went away before their end was recorded: an evicted pod is gone
+// soon after its Job has counted it. What is lost in a crash is recorded as Deleted.
+type vanishedPods struct{ pods *lru.Cache }
+
+// maxVanishedPods bounds the memory for pods that went away, about 2 KB each.
+const maxVanishedPods = 5000
+
+func newVanishedPods() *vanishedPods { return &vanishedPods{pods: lru.New(maxVanishedPods)} }
+
+type vanishedKey struct {
+	job             types.UID
+	completionIndex string
+}
+
+func (v *vanishedPods) put(pod *corev1.Pod) {
+	owner := metav1.GetControllerOf(pod)
+	if owner == nil || pod.Status.Phase == corev1.PodSucceeded {
+		return
+	}
+	v.pods.Add(vanishedKey{owner.UID, pod.Annotations[batchv1.JobCompletionIndexAnnotation]}, pod)
+}
+
+func (v *vanishedPods) get(w *plan.Wave, task int) *corev1.Pod {
+	position, _ := w.Tasks.Position(task)
+	pod, ok := v.pods.Get(vanishedKey{w.UID, strconv.Itoa(position)})
+	if !ok {
+		return nil
+	}
+	return pod.(*corev1.Pod)
+}

@@ -1,0 +1,37 @@
+package plan
+
+import (
+	"github.com/batchrun/batchrun/api/v1alpha1"
+)
+
+// clean deletes the Jobs of a finished run, and with them their pods, after the time to live; and the run itself after
+// that of the record.
+func (p *planner) clean() {
+	if p.Run.Status.CompletionTime == nil || !p.finished() { // what is not recorded as finished stays
+		return
+	}
+	finishedAt := p.Run.Status.CompletionTime.Time
+	if ttl, ok := p.spec.RecordTTL(); ok {
+		if deadline := finishedAt.Add(ttl); p.now.Before(deadline) {
+			p.wake(deadline)
+		} else {
+			p.DeleteRun = true
+			return
+		}
+	}
+	deadline := finishedAt.Add(p.spec.TTL())
+	if p.now.Before(deadline) {
+		p.wake(deadline)
+		return
+	}
+	p.Adjust, p.DeletePods = nil, nil
+	for _, w := range p.Waves {
+		if !w.Deleting {
+			p.DeleteJobs = append(p.DeleteJobs, w)
+		}
+	}
+	if len(p.Waves) == 0 && p.Status.CleanupTime == nil {
+		p.Status.CleanupTime = p.time(p.now)
+		p.event(false, v1alpha1.RunCleanedUp, "the run's Jobs and pods are deleted, its record stays")
+	}
+}

@@ -1,0 +1,181 @@
+// Package plan decides what a run needs next. It is pure: no client, no clock, no logger.
+//
+// A reconcile observes a Snapshot, Make turns it into a Plan, and the reconciler carries the Plan out. The rule that
+// makes this safe at every crash: the end of an attempt is recorded in the status before anything is done about it.
+// So everything a Plan does rests on the stored ledger, and everything it learnt goes into the new status only.
+package plan
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/batchrun/batchrun/api/v1alpha1"
+	"github.com/batchrun/batchrun/controllers/indexset"
+	"github.com/batchrun/batchrun/controllers/ledger"
+	"github.com/batchrun/batchrun/controllers/outcome"
+)
+
+// Snapshot is what plan decides on: the run as it is stored, and what was observed of its waves.
+type Snapshot struct {
+	Run *v1alpha1.BatchRun
+	// Ledger is status.waves.ledger, decoded.
+	Ledger ledger.Ledger
+	// Waves are the run's waves whose Jobs exist, ascending by number.
+	Waves []Wave
+	// Gone are the numbers of open waves whose Jobs do not exist, as the API server itself says.
+	Gone []int
+	// MaxParallelism is the operator's ceiling on spec.parallelism.
+	MaxParallelism int
+}
+
+// Unrecorded is true when the end of the task's attempt in the wave is not in the stored status.
+func (s *Snapshot) Unrecorded(w *Wave, task int) bool {
+	started := w.Number >= int(s.Run.Status.Waves.Next)
+	return started || task < len(s.Ledger) && s.Ledger[task].State == ledger.Active
+}
+
+// IdleAfter is for how long a wave may have no pod before the operator asks why.
+const IdleAfter = 20 * time.Second
+
+// Wave is what was observed of one wave's Job and of those of its pods that matter.
+type Wave struct {
+	Number int
+	Name   string
+	UID    types.UID
+	// Tasks are the indexes of the tasks it carries.
+	Tasks indexset.Set
+	// Succeeded and Failed are the indexes of the tasks whose attempt ended, by the Job's own count.
+	Succeeded, Failed indexset.Set
+	Parallelism       int
+	Suspended         bool
+	// Active is the number of its pods that have not ended.
+	Active int
+	// Stopped is true when the Job is finished, or suspended and all its pods are gone.
+	Stopped bool
+	// Deleting is true when somebody deleted the Job and it is still going away.
+	Deleting bool
+	Created  time.Time
+	// Trouble says why its pods cannot be created; empty where nothing is known.
+	Trouble string
+	// Pods are its pods that failed, wait for something that fails, or are of tasks that the run no longer has.
+	Pods []Pod
+	// Successes are pods that succeeded, as many as the status still has room for.
+	Successes []Pod
+}
+
+// unfinished are the tasks whose attempt has not ended.
+func (w *Wave) unfinished() indexset.Set { return w.Tasks.Minus(w.Succeeded).Minus(w.Failed) }
+
+// Idle is true when the wave should have pods and has none.
+func (w *Wave) Idle() bool {
+	return w.Active == 0 && !w.Suspended && !w.Deleting && !w.Stopped && w.share() > 0
+}
+
+// share is how many of the wave's tasks can be active at once.
+func (w *Wave) share() int {
+	return min(w.Parallelism, w.Tasks.Len()-w.Succeeded.Len()-w.Failed.Len())
+}
+
+// Pod is what was observed of one attempt's pod.
+type Pod struct {
+	Task int
+	Name string
+	UID  types.UID
+	Node string
+	// Ended is true when the pod ended or is gone; Outcome then says why, otherwise Waiting says what it waits for.
+	Ended   bool
+	Outcome outcome.Outcome
+	Waiting outcome.Waiting
+	// Deleting is true when the pod is going away.
+	Deleting bool
+	// Container is the one whose log tells most.
+	Container string
+}
+
+// Plan is what to do, and the status to write.
+type Plan struct {
+	Status v1alpha1.BatchRunStatus
+	// Urgent is true when the status must not wait for the status interval: the run changed its phase.
+	Urgent bool
+	Start  []NewWave
+	Adjust []Adjustment
+	// DeleteJobs and DeletePods are deleted with their UIDs as preconditions.
+	DeleteJobs []Wave
+	DeletePods []Pod
+	DeleteRun  bool
+	// Tails are the pods of the last len(Tails) entries of Status.Successes, whose log tails are still to be read.
+	Tails  []Pod
+	Events []Event
+	// WakeAt is when to look again even if nothing happens; zero where nothing is due.
+	WakeAt time.Time
+}
+
+// Acts is true when the plan changes anything but the status.
+func (p *Plan) Acts() bool {
+	return len(p.Start)+len(p.Adjust)+len(p.DeleteJobs)+len(p.DeletePods) > 0 || p.DeleteRun
+}
+
+// NewWave is a wave to start.
+type NewWave struct {
+	Number      int
+	Tasks       indexset.Set
+	Parallelism int
+	// Growth is how often the memory of its tasks grew.
+	Growth int
+}
+
+// Adjustment is what to change in the Job of a wave.
+type Adjustment struct {
+	Wave        Wave
+	Parallelism int
+	Suspend     bool
+}
+
+// Event is a Kubernetes Event to emit once the status is written.
+type Event struct {
+	Warning bool
+	Reason  string
+	Note    string
+}
+
+// planner carries the state of one Make through its stages.
+type planner struct {
+	Snapshot
+	Plan
+	now  time.Time
+	spec *v1alpha1.BatchRunSpec
+	// ledger is the stored one with all that was learnt since.
+	ledger ledger.Ledger
+	// failRun is set when an attempt matched a rule with action FailRun.
+	failRun string
+}
+
+// Make decides what the run needs at the time now.
+func Make(s Snapshot, now time.Time) *Plan {
+	p := &planner{Snapshot: s, now: now, spec: &s.Run.Spec, ledger: s.Ledger.Clone()}
+	p.Status = *s.Run.Status.DeepCopy()
+	p.resize()
+	p.adopt()
+	p.record()
+	p.judge()
+	p.start()
+	p.hold()
+	p.clean()
+	p.report()
+	return &p.Plan
+}
+
+// wake asks for another look at t.
+func (p *planner) wake(t time.Time) {
+	if t.After(p.now) && (p.WakeAt.IsZero() || t.Before(p.WakeAt)) {
+		p.WakeAt = t
+	}
+}
+
+// finished is true once the run has succeeded, failed or been cancelled.
+func (p *planner) finished() bool { return p.Status.CompletionTime != nil }
+
+func (p *planner) event(warning bool, reason, note string) {
+	p.Events = append(p.Events, Event{Warning: warning, Reason: reason, Note: note})
+}

@@ -1,0 +1,315 @@
+package plan
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/batchrun/batchrun/api/v1alpha1"
+	"github.com/batchrun/batchrun/controllers/indexset"
+	"github.com/batchrun/batchrun/controllers/ledger"
+	"github.com/batchrun/batchrun/controllers/logtail"
+	"github.com/batchrun/batchrun/controllers/outcome"
+)
+
+// resize brings the ledger to the number of tasks in the spec. New tasks open a finished run again.
+func (p *planner) resize() {
+	before, tasks := len(p.ledger), p.spec.TaskCount()
+	p.ledger = p.ledger.Resize(tasks)
+	if before == 0 || tasks <= before || !p.finished() || ptr.Deref(p.spec.Cancel, false) {
+		return
+	}
+	p.Status.CompletionTime, p.Status.CleanupTime, p.Status.StartTime, p.Status.Duration = nil, nil, nil, ""
+	for _, conditionType := range []string{v1alpha1.ConditionComplete, v1alpha1.ConditionFailed, v1alpha1.ConditionFailureTarget} {
+		p.dropCondition(conditionType)
+	}
+	p.event(false, v1alpha1.RunReopened, fmt.Sprintf("spec.completions was raised from %d to %d", before, tasks))
+}
+
+// adopt takes note of waves that were started since the status was written. Numbers in between belong to waves that
+// were started too and are not seen yet.
+func (p *planner) adopt() {
+	open := p.openWaves()
+	if p.Status.Waves.Next == 0 && len(p.Waves) > 0 {
+		p.event(false, v1alpha1.RunStarted, fmt.Sprintf("%s, %d at once", counted(len(p.ledger), "task"), min(p.parallelism(), len(p.ledger))))
+	}
+	for i := range p.Waves {
+		w := &p.Waves[i]
+		if w.Number < int(p.Status.Waves.Next) {
+			continue
+		}
+		open = open.Union(indexset.Interval(int(p.Status.Waves.Next), w.Number))
+		p.Status.Waves.Next = int32(w.Number) + 1
+		for task := range w.Tasks.All() {
+			if task < len(p.ledger) && p.ledger[task].State == ledger.Pending {
+				p.ledger[task].State = ledger.Active
+			}
+		}
+	}
+	p.Status.Waves.Open = open.String()
+	if p.Status.StartTime == nil && !open.Empty() && !p.finished() && !p.suspended() {
+		p.Status.StartTime = p.time(p.now)
+	}
+}
+
+// openWaves are the numbers of the waves that have tasks whose end is not recorded yet.
+func (p *planner) openWaves() indexset.Set {
+	open, err := indexset.Parse(p.Status.Waves.Open)
+	if err != nil { // Nobody but the operator writes the status.
+		return indexset.Interval(0, int(p.Status.Waves.Next)-1)
+	}
+	return open
+}
+
+// record takes over the ends of attempts from the open waves.
+func (p *planner) record() {
+	if p.finished() {
+		return
+	}
+	failures := len(p.Status.Failures)
+	reasons := map[v1alpha1.Reason]int{}
+	open := p.openWaves()
+	carried := indexset.Set{} // by the waves seen so far: a task's present attempt is in its highest wave
+	for i := len(p.Waves) - 1; i >= 0; i-- {
+		w := &p.Waves[i]
+		if !open.Contains(w.Number) {
+			continue
+		}
+		p.recordWave(w, carried, reasons)
+		carried = carried.Union(w.Tasks)
+		if w.unfinished().Empty() {
+			open = open.Minus(indexset.Of(w.Number))
+		}
+	}
+	if len(p.Gone) > 0 {
+		for task := range p.ledger.In(ledger.Active) {
+			if !carried.Contains(task) {
+				p.fail(task, Pod{Task: task, Outcome: outcome.Outcome{
+					Reason: v1alpha1.ReasonDeleted, FinishedAt: p.now, Message: "the Job of its wave was deleted"}}, reasons)
+			}
+		}
+		open = open.Minus(indexset.Of(p.Gone...))
+	}
+	p.Status.Waves.Open = open.String()
+	p.announceFailures(failures, reasons)
+}
+
+func (p *planner) recordWave(w *Wave, carried indexset.Set, reasons map[v1alpha1.Reason]int) {
+	pods := map[int]Pod{}
+	for _, pod := range w.Pods {
+		pods[pod.Task] = pod
+	}
+	for task := range w.Failed.Minus(carried).All() {
+		if p.active(task) {
+			pod, seen := pods[task]
+			if !seen {
+				pod = Pod{Task: task, Outcome: outcome.Outcome{
+					Reason: v1alpha1.ReasonDeleted, FinishedAt: p.now, Message: "its pod is gone"}}
+			}
+			p.fail(task, pod, reasons)
+		}
+	}
+	sampled := map[int]Pod{}
+	for _, pod := range w.Successes {
+		sampled[pod.Task] = pod
+	}
+	for task := range w.Succeeded.Minus(carried).All() {
+		if p.active(task) {
+			p.succeed(task, sampled)
+		}
+	}
+	for _, pod := range w.Pods {
+		if p.active(pod.Task) && !carried.Contains(pod.Task) && !pod.Ended && !pod.Deleting && !w.Suspended {
+			p.checkStart(pod, reasons)
+		}
+	}
+}
+
+func (p *planner) active(task int) bool {
+	return task < len(p.ledger) && p.ledger[task].State == ledger.Active
+}
+
+func (p *planner) succeed(task int, sampled map[int]Pod) {
+	attempt := p.ledger[task].Attempts() + 1
+	p.ledger[task] = ledger.Task{State: ledger.Succeeded}
+	p.count(v1alpha1.ReasonCompleted)
+	pod, ok := sampled[task]
+	if !ok || len(p.Status.Successes) >= v1alpha1.MaxSuccesses {
+		return
+	}
+	p.Status.Successes = append(p.Status.Successes, p.attempt(pod, attempt))
+	if keep, _, _ := p.spec.LogTail(); keep == v1alpha1.KeepAll {
+		p.Tails = append(p.Tails, pod)
+	}
+}
+
+// checkStart ends the attempt of a pod that has waited for longer than it may.
+func (p *planner) checkStart(pod Pod, reasons map[v1alpha1.Reason]int) {
+	limit, limited := p.spec.StartDeadline(), true
+	switch pod.Waiting.Reason {
+	case "":
+		return
+	case v1alpha1.ReasonUnschedulable:
+		limit, limited = p.spec.UnschedulableDeadline()
+	}
+	if !limited {
+		return
+	}
+	deadline := pod.Waiting.Since.Add(limit)
+	if p.now.Before(deadline) {
+		p.wake(deadline)
+		return
+	}
+	pod.Outcome = outcome.Outcome{
+		Reason: pod.Waiting.Reason, FinishedAt: p.now,
+		Message: fmt.Sprintf("not started after %s: %s", limit, pod.Waiting.Message),
+	}
+	p.fail(pod.Task, pod, reasons)
+}
+
+// fail records a failed attempt of an active task and decides what becomes of the task.
+func (p *planner) fail(task int, pod Pod, reasons map[v1alpha1.Reason]int) {
+	reasons[pod.Outcome.Reason]++
+	p.count(pod.Outcome.Reason)
+	record := p.attempt(pod, p.ledger[task].Attempts()+1)
+	if keep, lines, bytes := p.spec.LogTail(); keep != v1alpha1.KeepNone {
+		record.LogTail = logtail.Clean([]byte(pod.Outcome.Tail), lines, bytes)
+	}
+	p.Status.Failures = append(p.Status.Failures, record)
+
+	action, grow := decide(p.spec, pod.Outcome)
+	t := p.ledger[task]
+	again := false
+	var delay time.Duration
+	switch action {
+	case v1alpha1.ActionCount:
+		t.Failures++
+		again, delay = int(t.Failures) <= p.spec.FailureLimit(), p.spec.BackoffAfter(int(t.Failures))
+	case v1alpha1.ActionIgnore:
+		t.Disruptions++
+		again = int(t.Disruptions) <= p.spec.DisruptionLimit()
+		if !pod.Outcome.Disruption { // a disruption is over once it is told; what is unknown may go on
+			delay = p.spec.BackoffAfter(int(t.Disruptions))
+		}
+	case v1alpha1.ActionFailRun:
+		p.failRun = fmt.Sprintf("task %d: %s, a rule of spec.retryPolicy says FailRun", task, describe(record))
+	}
+	if !again {
+		p.ledger[task] = ledger.Task{State: ledger.Failed}
+		return
+	}
+	p.Status.Retries++
+	if grow && t.Growth < math.MaxUint8 {
+		t.Growth++
+	}
+	t.State, t.Due = ledger.Pending, 0
+	if delay > 0 {
+		t.Due = p.due(pod.Outcome.FinishedAt, delay)
+	}
+	p.ledger[task] = t
+}
+
+// due is the second in which an attempt may follow one that ended at end. A node's clock may be off: the wait starts
+// now at the latest.
+func (p *planner) due(end time.Time, delay time.Duration) uint32 {
+	if end.IsZero() || end.After(p.now) {
+		end = p.now
+	}
+	return uint32(end.Add(delay + time.Second - time.Nanosecond).Unix())
+}
+
+// decide returns what the first matching rule, or else the defaults, say of a failed attempt, and whether the next
+// attempt gets more memory.
+func decide(spec *v1alpha1.BatchRunSpec, o outcome.Outcome) (action v1alpha1.RetryAction, grow bool) {
+	for _, rule := range spec.Rules() {
+		if slices.Contains(rule.Reasons, o.Reason) || matchesExitCode(rule.ExitCodes, o) {
+			return rule.Action, rule.Memory != nil
+		}
+	}
+	if o.Disruption {
+		return v1alpha1.ActionIgnore, false
+	}
+	switch o.Reason {
+	case v1alpha1.ReasonDeleted, v1alpha1.ReasonUnknown, v1alpha1.ReasonPreempted, v1alpha1.ReasonNodeLost:
+		return v1alpha1.ActionIgnore, false
+	case v1alpha1.ReasonImagePullFailed, v1alpha1.ReasonStartFailed, v1alpha1.ReasonUnschedulable:
+		return v1alpha1.ActionFailTask, false
+	}
+	return v1alpha1.ActionCount, false
+}
+
+func matchesExitCode(codes *v1alpha1.ExitCodes, o outcome.Outcome) bool {
+	if codes == nil || o.Reason != v1alpha1.ReasonError || o.ExitCode == nil {
+		return false
+	}
+	return slices.Contains(codes.Values, *o.ExitCode) == (codes.Operator == v1alpha1.ExitCodesIn)
+}
+
+// count adds an ended attempt to podStates, which stay in the order of the reasons' first appearance.
+func (p *planner) count(reason v1alpha1.Reason) {
+	for i := range p.Status.PodStates {
+		if p.Status.PodStates[i].State == reason {
+			p.Status.PodStates[i].Count++
+			return
+		}
+	}
+	p.Status.PodStates = append(p.Status.PodStates, v1alpha1.PodState{State: reason, Count: 1})
+}
+
+func (p *planner) attempt(pod Pod, number int) v1alpha1.Attempt {
+	record := v1alpha1.Attempt{
+		Index: int32(pod.Task), Attempt: int32(number),
+		Reason: pod.Outcome.Reason, Disruption: pod.Outcome.Disruption,
+		ExitCode: pod.Outcome.ExitCode, Message: pod.Outcome.Message,
+		Pod: pod.Name, Node: pod.Node,
+	}
+	if !pod.Outcome.FinishedAt.IsZero() {
+		record.FinishedAt = p.time(pod.Outcome.FinishedAt)
+	}
+	return record
+}
+
+// announceFailures caps status.failures and emits one Event for all attempts that failed since the last look.
+func (p *planner) announceFailures(before int, reasons map[v1alpha1.Reason]int) {
+	added := p.Status.Failures[before:]
+	if len(added) == 1 {
+		p.event(true, v1alpha1.RunAttemptFailed, fmt.Sprintf("task %d, attempt %d: %s", added[0].Index, added[0].Attempt, describe(added[0])))
+	} else if len(added) > 1 {
+		counts := make([]string, 0, len(reasons))
+		for _, state := range p.Status.PodStates {
+			if n := reasons[state.State]; n > 0 {
+				counts = append(counts, fmt.Sprintf("%s %d", state.State, n))
+			}
+		}
+		p.event(true, v1alpha1.RunAttemptFailed, fmt.Sprintf("%d attempts failed: %s", len(added), strings.Join(counts, ", ")))
+	}
+	slices.SortStableFunc(added, func(a, b v1alpha1.Attempt) int {
+		return ptr.Deref(a.FinishedAt, metav1.Time{}).Compare(ptr.Deref(b.FinishedAt, metav1.Time{}).Time)
+	})
+	if extra := len(p.Status.Failures) - v1alpha1.MaxFailures; extra > 0 {
+		p.Status.Failures = slices.Clone(p.Status.Failures[extra:])
+	}
+}
+
+// describe tells a failed attempt in words: "Error, exit code 3".
+func describe(a v1alpha1.Attempt) string {
+	text := string(a.Reason)
+	if a.ExitCode != nil {
+		text += ", exit code " + strconv.Itoa(int(*a.ExitCode))
+	}
+	if a.Message != "" {
+		text += ": " + a.Message
+	}
+	return text
+}
+
+// time is t as the API server stores it, to the second.
+func (p *planner) time(t time.Time) *metav1.Time {
+	return ptr.To(metav1.NewTime(t).Rfc3339Copy())
+}

@@ -1,0 +1,252 @@
+package plan
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/batchrun/batchrun/api/v1alpha1"
+	"github.com/batchrun/batchrun/controllers/indexset"
+	"github.com/batchrun/batchrun/controllers/ledger"
+)
+
+const (
+	// maxIndexesBytes bounds succeededIndexes and failedIndexes each.
+	maxIndexesBytes = 8 << 10
+	// maxStatusBytes bounds the whole status, as JSON.
+	maxStatusBytes = 96 << 10
+	// troubleAfter is for how long a pod may wait before the run speaks of it.
+	troubleAfter = 10 * time.Second
+)
+
+// report turns the ledger and what was observed into the counts, the phase and the conditions of the status.
+func (p *planner) report() {
+	s := &p.Status
+	var succeeded, failed indexset.Builder
+	for i, t := range p.ledger {
+		switch t.State {
+		case ledger.Succeeded:
+			succeeded.Add(i)
+		case ledger.Failed:
+			failed.Add(i)
+		}
+	}
+	s.Tasks = int32(len(p.ledger))
+	s.Succeeded, s.Failed = int32(succeeded.Set().Len()), int32(failed.Set().Len())
+	s.SucceededIndexes, s.FailedIndexes = succeeded.Set().Short(maxIndexesBytes), failed.Set().Short(maxIndexesBytes)
+	s.Active = min(p.activePods(), s.Tasks-s.Succeeded-s.Failed)
+	s.Pending = s.Tasks - s.Succeeded - s.Failed - s.Active
+	s.Completions = fmt.Sprintf("%d/%d", s.Succeeded, s.Tasks)
+	s.Waves.Ledger = p.ledger.Encode()
+	s.ObservedGeneration = p.Run.Generation
+
+	if p.suspended() && !p.finished() {
+		s.StartTime = nil // as in a Job: the deadline starts anew
+	}
+	before := p.Run.Status.Phase
+	s.Phase = p.phase()
+	p.Urgent = s.Phase != before || p.finished()
+	p.summarize()
+	p.fit()
+}
+
+// activePods is the number of pods of the open waves that have not ended.
+func (p *planner) activePods() int32 {
+	if p.finished() {
+		return 0
+	}
+	open, sum := p.openWaves(), 0
+	for i := range p.Waves {
+		if open.Contains(p.Waves[i].Number) {
+			sum += p.Waves[i].Active
+		}
+	}
+	return int32(sum)
+}
+
+func (p *planner) phase() v1alpha1.Phase {
+	failed := p.condition(v1alpha1.ConditionFailed)
+	switch {
+	case p.condition(v1alpha1.ConditionComplete) != nil:
+		return v1alpha1.PhaseSucceeded
+	case failed != nil && failed.Reason == v1alpha1.RunCancelled:
+		return v1alpha1.PhaseCancelled
+	case failed != nil:
+		return v1alpha1.PhaseFailed
+	case p.suspended():
+		return v1alpha1.PhaseSuspended
+	case p.Status.Waves.Next == 0:
+		return v1alpha1.PhasePending
+	}
+	return v1alpha1.PhaseRunning
+}
+
+// summarize derives Suspended, Ready, Reconciling and Stalled from the rest, and an Event from what changed.
+func (p *planner) summarize() {
+	if complete := p.condition(v1alpha1.ConditionComplete); complete != nil {
+		p.conclude(true, "", complete.Reason, complete.Message)
+		return
+	}
+	if failed := p.condition(v1alpha1.ConditionFailed); failed != nil {
+		p.conclude(false, v1alpha1.ConditionStalled, failed.Reason, failed.Message)
+		return
+	}
+	if target := p.condition(v1alpha1.ConditionFailureTarget); target != nil {
+		p.conclude(false, v1alpha1.ConditionReconciling, target.Reason, "stopping the active attempts: "+target.Message)
+		return
+	}
+	if p.suspended() {
+		p.setCondition(v1alpha1.ConditionSuspended, true, v1alpha1.RunSuspended, "spec.suspend is true")
+		p.conclude(false, "", v1alpha1.RunSuspended, "spec.suspend is true")
+		return
+	}
+	if p.condition(v1alpha1.ConditionSuspended) != nil {
+		p.setCondition(v1alpha1.ConditionSuspended, false, v1alpha1.RunResumed, "spec.suspend is false")
+	}
+	reason, message := p.progress()
+	p.conclude(false, v1alpha1.ConditionReconciling, reason, message)
+}
+
+// conclude sets Ready, and of Reconciling and Stalled the given one only.
+func (p *planner) conclude(ready bool, state, reason, message string) {
+	old := meta.FindStatusCondition(p.Run.Status.Conditions, v1alpha1.ConditionReady)
+	p.setCondition(v1alpha1.ConditionReady, ready, reason, message)
+	for _, conditionType := range []string{v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled} {
+		if conditionType == state {
+			p.setCondition(conditionType, true, reason, message)
+		} else {
+			p.dropCondition(conditionType)
+		}
+	}
+	switch {
+	case old == nil && reason == v1alpha1.RunProgressing, old != nil && old.Reason == reason:
+	case reason == v1alpha1.RunWaitingForRetry: // the Event of the failure has told it
+	case reason == v1alpha1.RunProgressing && old.Reason == v1alpha1.RunWaitingForRetry:
+	default:
+		p.event(state == v1alpha1.ConditionStalled || troubles[reason], reason, message)
+	}
+}
+
+// troubles are the reasons of a run that wants to go on and cannot.
+var troubles = map[string]bool{
+	v1alpha1.RunUnschedulable: true, v1alpha1.RunImagePullFailing: true, v1alpha1.RunStartFailing: true,
+	v1alpha1.RunPodsNotCreated: true, v1alpha1.RunNameTaken: true, v1alpha1.RunJobRefused: true,
+}
+
+// waiting tells the trouble of a pod that waits.
+var waiting = map[v1alpha1.Reason]string{
+	v1alpha1.ReasonUnschedulable:   v1alpha1.RunUnschedulable,
+	v1alpha1.ReasonImagePullFailed: v1alpha1.RunImagePullFailing,
+	v1alpha1.ReasonStartFailed:     v1alpha1.RunStartFailing,
+}
+
+// progress says how a run goes on, or what keeps it from going on.
+func (p *planner) progress() (reason, message string) {
+	open := p.openWaves()
+	troubled := map[string]int{}
+	for i := range p.Waves {
+		w := &p.Waves[i]
+		if !open.Contains(w.Number) {
+			continue
+		}
+		if w.Idle() {
+			p.wake(later(w.Created.Add(IdleAfter), p.now.Add(IdleAfter/2)))
+		}
+		if w.Trouble != "" {
+			return v1alpha1.RunPodsNotCreated, fmt.Sprintf("the pods of Job %s cannot be created: %s", w.Name, w.Trouble)
+		}
+		for _, pod := range w.Pods {
+			trouble := waiting[pod.Waiting.Reason]
+			if pod.Ended || pod.Deleting || trouble == "" || !p.active(pod.Task) {
+				continue
+			}
+			if since := pod.Waiting.Since.Add(troubleAfter); p.now.Before(since) {
+				p.wake(since)
+				continue
+			}
+			troubled[trouble]++
+			if reason == "" {
+				reason, message = trouble, fmt.Sprintf("task %d (pod %s): %s", pod.Task, pod.Name, pod.Waiting.Message)
+			}
+		}
+	}
+	if reason != "" {
+		if more := troubled[reason] - 1; more > 0 {
+			message = fmt.Sprintf("%s; so do other pods", message)
+		}
+		return reason, message
+	}
+	if next, ok := p.nextRetry(); ok && open.Empty() {
+		return v1alpha1.RunWaitingForRetry, "nothing is active; the next attempt is due at " + next.UTC().Format(time.RFC3339)
+	}
+	return v1alpha1.RunProgressing, "attempts are active or about to start"
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// nextRetry is when the first of the waiting tasks is due.
+func (p *planner) nextRetry() (first time.Time, ok bool) {
+	for task := range p.ledger.In(ledger.Pending) {
+		due := time.Unix(int64(p.ledger[task].Due), 0)
+		if !due.After(p.now) {
+			return time.Time{}, false
+		}
+		p.wake(due)
+		if !ok || due.Before(first) {
+			first, ok = due, true
+		}
+	}
+	return first, ok
+}
+
+// Block turns the run Stalled: a Job that the plan wanted could not be created, for a reason that only somebody else
+// can end. The run tries again after the delay.
+func (p *Plan) Block(run *v1alpha1.BatchRun, reason, message string, now time.Time, delay time.Duration) {
+	b := planner{Snapshot: Snapshot{Run: run}, Plan: *p, now: now, spec: &run.Spec}
+	b.conclude(false, v1alpha1.ConditionStalled, reason, message)
+	b.wake(now.Add(delay))
+	*p = b.Plan
+}
+
+func (p *planner) setCondition(conditionType string, status bool, reason, message string) {
+	value := metav1.ConditionFalse
+	if status {
+		value = metav1.ConditionTrue
+	}
+	meta.SetStatusCondition(&p.Status.Conditions, metav1.Condition{
+		Type: conditionType, Status: value, Reason: reason, Message: message,
+		ObservedGeneration: p.Run.Generation, LastTransitionTime: *p.time(p.now),
+	})
+}
+
+func (p *planner) dropCondition(conditionType string) {
+	meta.RemoveStatusCondition(&p.Status.Conditions, conditionType)
+}
+
+// fit cuts what is longest and oldest until the status is small enough: the log tails of old failures.
+func (p *planner) fit() {
+	for i := range p.Status.Failures {
+		if p.size() <= maxStatusBytes {
+			return
+		}
+		if tail := &p.Status.Failures[i].LogTail; *tail != "" {
+			*tail = "…"
+		}
+	}
+}
+
+func (p *planner) size() int {
+	text, err := json.Marshal(p.Status)
+	if err != nil { // a status has nothing that JSON has not
+		panic(err)
+	}
+	return len(text)
+}

@@ -1,0 +1,88 @@
+package controllers
+
+import (
+	"context"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/batchrun/batchrun/api/v1alpha1"
+)
+
+type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+// SetupWithManager registers the reconciler and what it watches: runs, their Jobs and their pods.
+func (r *BatchRunReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, concurrency int) error {
+	if err := indexCache(ctx, mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
+	r.vanished = newVanishedPods()
+	return ctrl.NewControllerManagedBy(mgr).
+		For(&v1alpha1.BatchRun{}).
+		Watches(&batchv1.Job{}, jobHandler()).
+		Watches(&corev1.Pod{}, r.podHandler(), builder.WithPredicates(worthALook())).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: concurrency,
+			ReconciliationTimeout:   reconciliationTimeout,
+		}).
+		Complete(r)
+}
+
+// enqueueRun asks for a look at the run that a Job or pod belongs to, soon: what happens to many pods at once is
+// gathered into one reconcile. The label is a hint only; the reconciler goes by owner references and UIDs.
+func enqueueRun(object client.Object, q queue) {
+	if name := object.GetLabels()[v1alpha1.LabelRun]; name != "" {
+		q.AddAfter(reconcile.Request{NamespacedName: types.NamespacedName{Namespace: object.GetNamespace(), Name: name}}, eventDelay)
+	}
+}
+
+func jobHandler() handler.EventHandler {
+	return handler.Funcs{
+		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { enqueueRun(e.Object, q) },
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { enqueueRun(e.ObjectNew, q) },
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { enqueueRun(e.Object, q) },
+	}
+}
+
+// podHandler also remembers the last state of pods that go away.
+func (r *BatchRunReconciler) podHandler() handler.EventHandler {
+	return handler.Funcs{
+		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { enqueueRun(e.Object, q) },
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { enqueueRun(e.ObjectNew, q) },
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) {
+			if pod, ok := e.Object.(*corev1.Pod); ok {
+				r.vanished.put(pod)
+			}
+			enqueueRun(e.Object, q)
+		},
+	}
+}
+
+// worthALook lets those events of pods pass that a Job's status does not tell of: a pod fails, or waits for something
+// that fails, or is gone.
+func worthALook() predicate.Predicate {
+	look := func(object client.Object) bool {
+		pod, ok := object.(*corev1.Pod)
+		if !ok {
+			return false
+		}
+		class := classOf(pod)
+		return class == podFailed || class == podWaiting
+	}
+	return predicate.Funcs{
+		CreateFunc:  func(e event.CreateEvent) bool { return look(e.Object) },
+		UpdateFunc:  func(e event.UpdateEvent) bool { return look(e.ObjectOld) || look(e.ObjectNew) },
+		DeleteFunc:  func(event.DeleteEvent) bool { return true },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+	}
+}

@@ -1,0 +1,103 @@
+package controllers
+
+import (
+	"math"
+	"strconv"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/batchrun/batchrun/api/v1alpha1"
+	"github.com/batchrun/batchrun/controllers/plan"
+)
+
+// waveName is the name of a wave's Job. It is never used twice by a run, so creating a wave twice is AlreadyExists.
+func waveName(run *v1alpha1.BatchRun, number int) string {
+	return run.Name + "-" + strconv.Itoa(number)
+}
+
+// waveJob is the Job of a wave: it runs each of the wave's tasks once and never retries.
+func waveJob(run *v1alpha1.BatchRun, wave plan.NewWave) *batchv1.Job {
+	labels := map[string]string{
+		v1alpha1.LabelRun:    run.Name,
+		v1alpha1.LabelRunUID: string(run.UID),
+		v1alpha1.LabelWave:   strconv.Itoa(wave.Number),
+	}
+	return &batchv1.Job{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace:       run.Namespace,
+			Name:            waveName(run, wave.Number),
+			Labels:          labels,
+			Annotations:     map[string]string{v1alpha1.AnnotationTasks: wave.Tasks.String()},
+			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(run, v1alpha1.GroupVersion.WithKind("BatchRun"))},
+		},
+		Spec: batchv1.JobSpec{
+			CompletionMode:       ptr.To(batchv1.IndexedCompletion),
+			Completions:          ptr.To(int32(wave.Tasks.Len())),
+			Parallelism:          ptr.To(int32(wave.Parallelism)),
+			BackoffLimitPerIndex: ptr.To(int32(0)),
+			PodReplacementPolicy: ptr.To(batchv1.Failed),
+			Template:             wavePodTemplate(run, wave, labels),
+		},
+	}
+}
+
+func wavePodTemplate(run *v1alpha1.BatchRun, wave plan.NewWave, labels map[string]string) corev1.PodTemplateSpec {
+	template := *run.Spec.Template.DeepCopy()
+	if template.Labels == nil {
+		template.Labels = map[string]string{}
+	}
+	for key, value := range labels {
+		template.Labels[key] = value
+	}
+	template.Spec.RestartPolicy = corev1.RestartPolicyNever
+	keep, _, _ := run.Spec.LogTail()
+	index := indexVariables(wave)
+	growth := run.Spec.MemoryGrowth()
+	for _, containers := range [][]corev1.Container{template.Spec.InitContainers, template.Spec.Containers} {
+		for i := range containers {
+			c := &containers[i]
+			// In front of the user's variables, so that $(BATCHRUN_TASK_INDEX) expands in them.
+			c.Env = append(append([]corev1.EnvVar{}, index...), c.Env...)
+			if c.TerminationMessagePolicy == "" && keep != v1alpha1.KeepNone {
+				c.TerminationMessagePolicy = corev1.TerminationMessageFallbackToLogsOnError
+			}
+			if growth != nil && wave.Growth > 0 {
+				growMemory(&c.Resources, growth, wave.Growth)
+			}
+		}
+	}
+	return template
+}
+
+// indexVariables tell a container the index of its task. In a wave of tasks 0, 1, 2, ... that is the completion index
+// of the pod; a wave of one task has the number written into it. (The Job controller leaves a JOB_COMPLETION_INDEX
+// that is already there alone.)
+func indexVariables(wave plan.NewWave) []corev1.EnvVar {
+	if wave.Tasks.At(wave.Tasks.Len()-1) == wave.Tasks.Len()-1 {
+		return []corev1.EnvVar{{Name: v1alpha1.EnvTaskIndex, ValueFrom: &corev1.EnvVarSource{
+			FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1",
+				FieldPath: "metadata.labels['" + batchv1.JobCompletionIndexAnnotation + "']"}}}}
+	}
+	index := strconv.Itoa(wave.Tasks.At(0))
+	return []corev1.EnvVar{{Name: v1alpha1.EnvTaskIndex, Value: index}, {Name: v1alpha1.EnvCompletionIndex, Value: index}}
+}
+
+// growMemory raises the memory limit and request of a container by growth.IncreasePercent so many times, each at most
+// to growth.Max.
+func growMemory(resources *corev1.ResourceRequirements, growth *v1alpha1.MemoryGrowth, times int) {
+	for _, list := range []corev1.ResourceList{resources.Limits, resources.Requests} {
+		memory, ok := list[corev1.ResourceMemory]
+		if !ok {
+			continue
+		}
+		factor := math.Pow(1+float64(growth.IncreasePercent)/100, float64(times))
+		grown := math.Min(math.Ceil(float64(memory.Value())*factor), float64(growth.Max.Value()))
+		if value := int64(grown); value > memory.Value() {
+			list[corev1.ResourceMemory] = *resource.NewQuantity(value, memory.Format)
+		}
+	}
+}
