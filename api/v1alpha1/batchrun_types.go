@@ -210,7 +210,7 @@ type RetryRule struct {
 	// +kubebuilder:validation:MaxItems=11
 	// +listType=set
 	// +optional
-	Reasons []FailureReason `json:"reasons,omitempty"`
+	Reasons []Reason `json:"reasons,omitempty"`
 
 	// The rule matches attempts that ended with reason Error and one of these exit codes.
 	// +optional

@@ -20,26 +20,32 @@ type BatchRunStatus struct {
 	Completions string `json:"completions,omitempty"`
 
 	// Number of tasks. tasks = succeeded + failed + active + pending, in every status.
+	// +kubebuilder:default=0
 	// +optional
 	Tasks int32 `json:"tasks"`
 
 	// Tasks that wait for their first or next attempt.
+	// +kubebuilder:default=0
 	// +optional
 	Pending int32 `json:"pending"`
 
 	// Tasks with an active attempt: its pod is created and has not ended.
+	// +kubebuilder:default=0
 	// +optional
 	Active int32 `json:"active"`
 
 	// Tasks that succeeded.
+	// +kubebuilder:default=0
 	// +optional
 	Succeeded int32 `json:"succeeded"`
 
 	// Tasks that failed for good.
+	// +kubebuilder:default=0
 	// +optional
 	Failed int32 `json:"failed"`
 
 	// Attempts that were followed, or will be, by another attempt of the same task: ended attempts less ended tasks.
+	// +kubebuilder:default=0
 	// +optional
 	Retries int32 `json:"retries"`
 
@@ -128,9 +134,6 @@ const (
 
 // Reason is why an attempt ended.
 type Reason string
-
-// FailureReason is a Reason other than Completed. An alias cannot carry the list of them: RetryRule.Reasons does.
-type FailureReason = Reason
 
 // The reasons why an attempt ends.
 const (

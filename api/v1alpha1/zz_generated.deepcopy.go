@@ -366,7 +366,7 @@ func (in *RetryRule) DeepCopyInto(out *RetryRule) {
 	*out = *in
 	if in.Reasons != nil {
 		in, out := &in.Reasons, &out.Reasons
-		*out = make([]FailureReason, len(*in))
+		*out = make([]Reason, len(*in))
 		copy(*out, *in)
 	}
 	if in.ExitCodes != nil {
