@@ -122,7 +122,7 @@ func build(ctx context.Context, home string, names []string) error {
 			return err
 		}
 	}
-	return giveToSudoUser(filepath.Join(home, ".local"), binDir(home))
+	return giveTreeToSudoUser(binDir(home))
 }
 
 func announce(home string, stale []part) {

@@ -220,13 +220,17 @@ func list(ctx context.Context, out io.Writer) error {
 
 // state says in a few words how a cluster is.
 func (c *Cluster) state(ctx context.Context) string {
+	var info unix.Stat_t
+	if err := unix.Stat(c.dir, &info); err == nil && os.Geteuid() != 0 && int(info.Uid) != os.Geteuid() {
+		return "of another user (try sudo)"
+	}
 	running, err := c.processes()
 	if err != nil {
 		return err.Error()
 	}
 	var dead []string
 	for _, part := range c.services() {
-		if running[part.name] == nil {
+		if len(running[part.name]) == 0 {
 			dead = append(dead, part.name)
 		}
 	}

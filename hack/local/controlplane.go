@@ -33,7 +33,8 @@ func (c *Cluster) etcd() service {
 		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=etcd="+peer,
 		"--client-cert-auth", "--trusted-ca-file="+c.cert("ca"), "--cert-file="+c.cert("etcd"), "--key-file="+c.key("etcd"),
 		"--peer-client-cert-auth", "--peer-trusted-ca-file="+c.cert("ca"), "--peer-cert-file="+c.cert("etcd"), "--peer-key-file="+c.key("etcd"),
-		"--log-level=warn",
+		// The default of 2 GB is soon full of the pods of a test of size.
+		"--log-level=warn", "--quota-backend-bytes=8589934592",
 	)
 	if !c.EtcdFsync {
 		s.args = append(s.args, "--unsafe-no-fsync")

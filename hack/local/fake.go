@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os/exec"
@@ -61,14 +62,15 @@ func (c *Cluster) startFakeNodes(ctx context.Context) error {
 // applyStages installs kwok's own definition of a Stage and its quick stages,
 // as they come with the pinned version.
 func (c *Cluster) applyStages(ctx context.Context) error {
-	list := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kwok")
-	list.Dir = filepath.Join(c.home, "parts", "kwok")
-	list.Env = append(list.Environ(), "GOFLAGS=-mod=mod", "GOWORK=off")
-	out, err := list.Output()
-	if err != nil {
+	download := exec.CommandContext(ctx, "go", "mod", "download", "-json", "sigs.k8s.io/kwok")
+	download.Dir = filepath.Join(c.home, "parts", "kwok")
+	download.Env = append(download.Environ(), "GOFLAGS=", "GOWORK=off")
+	out, err := download.Output()
+	var module struct{ Dir string }
+	if err := errors.Join(err, json.Unmarshal(out, &module)); err != nil {
 		return fmt.Errorf("find the sources of kwok: %w", err)
 	}
-	dir := filepath.Join(strings.TrimSpace(string(out)), "kustomize")
+	dir := filepath.Join(module.Dir, "kustomize")
 	for _, args := range [][]string{
 		{"apply", "--server-side", "-f", filepath.Join(dir, "crd", "bases", "kwok.x-k8s.io_stages.yaml")},
 		{"wait", "--for=condition=Established", "--timeout=60s", "crd/stages.kwok.x-k8s.io"},

@@ -76,26 +76,30 @@ func aptInstall(ctx context.Context, packages ...string) ([]byte, error) {
 	return install()
 }
 
-// giveToSudoUser makes what sudo built belong to the user who called it, who
-// may want to build without sudo next time.
-func giveToSudoUser(dirs ...string) error {
+// giveToSudoUser makes what sudo made belong to the user who called it, who may
+// want to go on without sudo.
+func giveToSudoUser(paths ...string) error {
 	uid, err := strconv.Atoi(os.Getenv("SUDO_UID"))
 	gid, err2 := strconv.Atoi(os.Getenv("SUDO_GID"))
 	if err != nil || err2 != nil || os.Geteuid() != 0 {
 		return nil
 	}
-	for i, dir := range dirs {
-		if i == 0 { // the parent of all, not what else is in it
-			if err := os.Lchown(dir, uid, gid); err != nil {
-				return err
-			}
-			continue
+	for _, path := range paths {
+		if err := os.Lchown(path, uid, gid); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// giveTreeToSudoUser does so with all that is in some folders of .local, too.
+func giveTreeToSudoUser(dirs ...string) error {
+	for _, dir := range dirs {
 		err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 			if err != nil {
 				return err
 			}
-			return os.Lchown(path, uid, gid)
+			return giveToSudoUser(path)
 		})
 		if err != nil {
 			return err

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -23,7 +24,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/spf13/cobra"
-	"runtime"
 )
 
 // refAnnotation is where an OCI image layout keeps an image's full name.
@@ -175,7 +175,7 @@ func storeImage(home string, ref name.Reference, img v1.Image) error {
 			return err
 		}
 	}
-	return giveToSudoUser(filepath.Join(home, ".local"), imagesDir(home))
+	return giveTreeToSudoUser(imagesDir(home))
 }
 
 // findImage returns the stored image of that name, nil if there is none.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -53,9 +54,22 @@ func up(ctx context.Context, name string, opts Options, given func(flag string) 
 	if err != nil {
 		return err
 	}
+	if err := c.shareWithSudoUser(); err != nil {
+		return err
+	}
 	fmt.Fprintf(os.Stderr, "Cluster %q is ready (%s, node: %s).\n", c.Name, time.Since(start).Round(100*time.Millisecond), c.Node)
 	fmt.Printf("export KUBECONFIG=%s\n", c.path("kubeconfig"))
 	return nil
+}
+
+// shareWithSudoUser lets the user who called sudo use the cluster, and make
+// others without sudo.
+func (c *Cluster) shareWithSudoUser() error {
+	local := filepath.Join(c.home, ".local")
+	if err := giveTreeToSudoUser(filepath.Join(local, "locks")); err != nil {
+		return err
+	}
+	return giveToSudoUser(local, filepath.Join(local, "clusters"), c.path("kubeconfig"))
 }
 
 // configure takes the options of an existing cluster, whose processes were
