@@ -110,6 +110,18 @@ func TestRegistryServesAPull(t *testing.T) {
 	}
 }
 
+func TestRegistriesAreAskedInOrder(t *testing.T) {
+	const mirror = "http://127.0.0.1:1"
+	online := registryFiles(false, mirror)["docker.io"]
+	if real, local := strings.Index(online, "https://registry-1.docker.io"), strings.Index(online, mirror); real < 0 || local < real {
+		t.Errorf("docker.io must come first and the images made here second:\n%s", online)
+	}
+	offline := registryFiles(true, mirror)
+	if len(offline) != 1 || !strings.HasPrefix(offline["_default"], `server = "`+mirror+`"`) {
+		t.Errorf("out of reach, nothing but the images made here may be asked: %v", offline)
+	}
+}
+
 func TestMergedUsr(t *testing.T) {
 	for file, want := range map[string]string{
 		"bin/sh": "usr/bin/sh", "lib64/ld.so": "usr/lib64/ld.so", "lib": "lib", "usr/bin/perl": "usr/bin/perl", "library/x": "library/x",

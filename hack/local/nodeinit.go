@@ -53,14 +53,14 @@ func nodeInit(dir, registryPort string) error {
 	if err := c.load(); err != nil {
 		return err
 	}
-	return supervise(c, []service{
+	return supervise(c,
 		c.service("containerd", "--config", c.path("node", "containerd.toml")),
 		c.service("kubelet",
 			"--config="+c.path("node", "kubelet.yaml"), "--kubeconfig="+c.path("pki", "kubelet.kubeconfig"),
 			"--root-dir=/var/lib/kubelet", "--hostname-override="+c.Name,
 			// Otherwise it refuses to run on a loopback address. See nodeReady.
 			"--cloud-provider=external"),
-	})
+	)
 }
 
 // privateMounts gives the node its own /run, /var/lib and /var/log, in which
@@ -182,9 +182,9 @@ func disguiseSettings() error {
 	return nil
 }
 
-// supervise keeps the services running, and reaps every process that ends, as
-// is the duty of a first process.
-func supervise(c *Cluster, services []service) error {
+// supervise keeps both running, and reaps every process that ends, as is the
+// duty of a first process.
+func supervise(c *Cluster, containerd, kubelet service) error {
 	var mu sync.Mutex
 	running := map[int]service{}
 	run := func(s service) {
@@ -196,9 +196,17 @@ func supervise(c *Cluster, services []service) error {
 		}
 		running[pid] = s
 	}
-	for _, s := range services {
-		run(s)
-	}
+	run(containerd)
+	go func() {
+		// A kubelet that finds no containerd ends.
+		for range 100 {
+			if _, err := os.Stat("/run/containerd/containerd.sock"); err == nil {
+				break
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		run(kubelet)
+	}()
 	for {
 		var status unix.WaitStatus
 		pid, err := unix.Wait4(-1, &status, 0, nil)

@@ -118,22 +118,27 @@ func (c *Cluster) writeRegistryConfig(ctx context.Context) error {
 	if err := c.save(); err != nil {
 		return err
 	}
-	mirror := loopback("http", c.Ports.Registry)
-	host := func(url string) string {
-		return fmt.Sprintf("[host.%q]\n  capabilities = [\"pull\", \"resolve\"]\n", url)
-	}
-	files := map[string]string{"_default": host(mirror)}
-	if c.OfflineImages {
-		files["_default"] = fmt.Sprintf("server = %q\n", mirror) + host(mirror)
-	} else {
-		files["docker.io"] = host("https://registry-1.docker.io") + host(mirror)
-	}
-	for registry, content := range files {
+	for registry, content := range registryFiles(c.OfflineImages, loopback("http", c.Ports.Registry)) {
 		if err := writeFile(c.path("node", "registries", registry, "hosts.toml"), []byte(content), 0o644); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// registryFiles gives the hosts.toml for each registry. containerd asks the
+// hosts in their order, and the server last: by default the registry itself.
+func registryFiles(offline bool, mirror string) map[string]string {
+	host := func(url string) string {
+		return fmt.Sprintf("[host.%q]\n  capabilities = [\"pull\", \"resolve\"]\n", url)
+	}
+	if offline {
+		return map[string]string{"_default": fmt.Sprintf("server = %q\n", mirror) + host(mirror)}
+	}
+	return map[string]string{
+		"_default":  host(mirror),
+		"docker.io": host("https://registry-1.docker.io") + host(mirror),
+	}
 }
 
 // dockerHubAnswers tells whether images can be pulled from the usual place.
