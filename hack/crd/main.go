@@ -47,8 +47,7 @@ func run(in io.Reader, crdFile, referenceFile string) error {
 	if err := os.WriteFile(crdFile, out, 0o644); err != nil { //nolint:gosec // A source file, read by everybody.
 		return err
 	}
-	page := reference(schema)
-	return os.WriteFile(referenceFile, page, 0o644) //nolint:gosec // A source file, read by everybody.
+	return os.WriteFile(referenceFile, reference(schema), 0o644) //nolint:gosec // A source file, read by everybody.
 }
 
 // encode leaves out the status, which belongs to the API server.
