@@ -90,7 +90,7 @@ func startCluster() string {
 // local runs a command of hack/local, shows its progress, and returns the last line that it printed.
 func local(args ...string) string {
 	GinkgoHelper()
-	cmd := exec.Command("go", append([]string{"-C", filepath.Join(root, "hack", "local"), "run", "."}, args...)...)
+	cmd := exec.CommandContext(context.Background(), "go", append([]string{"-C", filepath.Join(root, "hack", "local"), "run", "."}, args...)...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	Expect(err).NotTo(HaveOccurred(), "%s", cmd)

@@ -1,0 +1,101 @@
+# Everything that a developer runs. `make` alone lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CRD := config/crd/bases/batchrun.io_batchruns.yaml
+REFERENCE := docs/reference/batchrun.md
+IMG ?= ghcr.io/batchrun/batchrun:latest
+KUBECTL ?= kubectl
+GOLANGCI_LINT := go tool -modfile=$(CURDIR)/hack/tools/golangci-lint/go.mod golangci-lint
+CONTROLLER_GEN := go tool controller-gen
+LOCAL := go -C hack/local run .
+GINKGO_FLAGS := -ginkgo.fail-on-empty -ginkgo.no-color
+
+##@ General
+
+.PHONY: help
+help: ## Show this list.
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Develop
+
+.PHONY: generate
+generate: ## Write everything that is generated: deep copies, apply configurations, CRD, roles, reference page.
+	$(CONTROLLER_GEN) object applyconfiguration paths=./api/...
+	$(CONTROLLER_GEN) rbac:roleName=batchrun-operator paths=./controllers/... output:rbac:dir=config/rbac
+	$(CONTROLLER_GEN) crd:generateEmbeddedObjectMeta=true paths=./api/v1alpha1 output:stdout | \
+		go run ./hack/crd -crd $(CRD) -reference $(REFERENCE)
+
+.PHONY: build
+build: ## Build the operator into bin/.
+	go build -o bin/ ./cmd/...
+
+.PHONY: lint
+lint: ## Run the linters.
+	$(GOLANGCI_LINT) run
+	cd hack/local && $(GOLANGCI_LINT) run --config ../../.golangci.yml
+
+.PHONY: verify
+verify: generate ## Generate, tidy, vet and lint; fail on any difference to what is committed.
+	go mod tidy
+	go -C hack/local mod tidy
+	go -C hack/tools/golangci-lint mod tidy
+	@test -z "$$(git status --porcelain)" || { git status --short; git --no-pager diff; \
+		echo "The files above differ from what is committed: commit what make verify wrote."; exit 1; }
+	go vet ./...
+	$(MAKE) lint
+
+##@ Test
+
+.PHONY: test
+test: unit integration e2e ## Run all tests.
+
+.PHONY: unit
+unit: ## Run unit and property tests.
+	go test $$(go list ./... | grep -v /test/)
+
+.PHONY: integration
+integration: ## Run the tests against a control plane, started unless KUBECONFIG is set.
+	go test ./test/integration/... -count=1 -timeout 45m $(GINKGO_FLAGS)
+
+.PHONY: e2e
+e2e: ## Run the tests on a real node, started unless KUBECONFIG is set.
+	go test ./test/e2e/... -count=1 -timeout 60m $(GINKGO_FLAGS)
+
+##@ Try
+
+.PHONY: demo
+demo: ## Run the sample pi on a cluster, started unless KUBECONFIG is set.
+	$(LOCAL) demo
+
+.PHONY: cluster
+cluster: ## Start a local Kubernetes with a real node.
+	$(LOCAL) up
+
+.PHONY: cluster-down
+cluster-down: ## Stop the local Kubernetes and remove what it left.
+	$(LOCAL) down
+
+.PHONY: run
+run: install ## Run the operator on this machine against the cluster of KUBECONFIG.
+	go run ./cmd/manager
+
+##@ Install
+
+.PHONY: install
+install: ## Install the CRD into the cluster of KUBECONFIG.
+	$(KUBECTL) apply -k config/crd
+
+.PHONY: uninstall
+uninstall: ## Remove the CRD, and with it all BatchRuns.
+	$(KUBECTL) delete --ignore-not-found -k config/crd
+
+.PHONY: deploy
+deploy: ## Install CRD and operator, image IMG, into the cluster of KUBECONFIG.
+	$(KUBECTL) kustomize config/default | sed 's#ghcr.io/batchrun/batchrun:latest#$(IMG)#' | $(KUBECTL) apply -f -
+
+.PHONY: undeploy
+undeploy: ## Remove the operator and the CRD, and with it all BatchRuns.
+	$(KUBECTL) delete --ignore-not-found -k config/default
