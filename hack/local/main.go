@@ -34,7 +34,7 @@ func newCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.AddCommand(buildCommand(), upCommand(), downCommand(), kubeconfigCommand(), listCommand(),
-		imageCommand(), nodeInitCommand())
+		imageCommand(), deployCommand(), demoCommand(), nodeInitCommand())
 	return root
 }
 

@@ -20,6 +20,7 @@ type Ports struct {
 	Kubelet           int `json:"kubelet"`
 	Registry          int `json:"registry"`
 	Fake              int `json:"fake"`
+	Probes            int `json:"probes"`
 }
 
 // Ports are taken below Linux' range for outgoing connections (32768 and up),
@@ -33,7 +34,7 @@ const (
 
 func portsAt(base int) Ports {
 	return Ports{API: base, Etcd: base + 1, EtcdPeer: base + 2, ControllerManager: base + 3,
-		Scheduler: base + 4, Kubelet: base + 5, Registry: base + 6, Fake: base + 7}
+		Scheduler: base + 4, Kubelet: base + 5, Registry: base + 6, Fake: base + 7, Probes: base + 8}
 }
 
 // choosePorts picks a block of ports that is free and that no other cluster
