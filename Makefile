@@ -55,6 +55,7 @@ test: unit integration e2e ## Run all tests.
 .PHONY: unit
 unit: ## Run unit and property tests.
 	go test $$(go list ./... | grep -v /test/)
+	go -C hack/local test ./...
 
 .PHONY: integration
 integration: ## Run the tests against a control plane, started unless KUBECONFIG is set.

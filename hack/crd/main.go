@@ -44,10 +44,10 @@ func run(in io.Reader, crdFile, referenceFile string) error {
 	if err != nil {
 		return fmt.Errorf("encoding the definition: %w", err)
 	}
-	if err := os.WriteFile(crdFile, out, 0o644); err != nil { //nolint:gosec // A source file, read by everybody.
+	if err := os.WriteFile(crdFile, out, 0o644); err != nil {
 		return err
 	}
-	return os.WriteFile(referenceFile, reference(schema), 0o644) //nolint:gosec // A source file, read by everybody.
+	return os.WriteFile(referenceFile, reference(schema), 0o644)
 }
 
 // encode leaves out the status, which belongs to the API server.
