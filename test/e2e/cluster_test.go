@@ -1,0 +1,182 @@
+package e2e
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+const (
+	root        = "../.."
+	clusterName = "e2e"
+
+	taskImage     = "ghcr.io/batchrun/e2e-task:e2e"
+	operatorImage = "ghcr.io/batchrun/batchrun:e2e"
+	// releaseImage is the one that config/default names.
+	releaseImage = "ghcr.io/batchrun/batchrun:latest"
+
+	operatorNamespace = "batchrun-system"
+	operatorName      = "batchrun-operator"
+)
+
+// started is true where this process started the cluster.
+var started bool
+
+// preferBuiltTools puts the tools that were built with the local cluster in front of the machine's own.
+func preferBuiltTools() {
+	GinkgoHelper()
+	built, err := filepath.Abs(filepath.Join(root, "hack", "local", ".local", "bin"))
+	Expect(err).NotTo(HaveOccurred())
+	Expect(os.Setenv("PATH", built+string(os.PathListSeparator)+os.Getenv("PATH"))).To(Succeed())
+}
+
+func startCluster() environment {
+	GinkgoHelper()
+	local("down", "--name", clusterName) // what a killed suite left
+	started = true
+	local("up", "--name", clusterName, "--node", "real", "--audit")
+	return environment{Kubeconfig: local("kubeconfig", "--name", clusterName), TaskImage: taskImage, Local: clusterName}
+}
+
+func stopCluster() {
+	GinkgoHelper()
+	endSuite()
+	if started {
+		local("down", "--name", clusterName)
+	}
+}
+
+func useCluster() environment {
+	GinkgoHelper()
+	kubeconfig := os.Getenv("KUBECONFIG")
+	Expect(kubeconfig).NotTo(BeEmpty(), "E2E_USE_EXISTING_CLUSTER=true needs KUBECONFIG")
+	e := environment{Kubeconfig: kubeconfig, TaskImage: cmp.Or(os.Getenv("E2E_TASK_IMAGE"), taskImage)}
+	clusters, err := filepath.Abs(filepath.Join(root, "hack", "local", ".local", "clusters"))
+	Expect(err).NotTo(HaveOccurred())
+	if folder := filepath.Dir(kubeconfig); filepath.Dir(folder) == clusters {
+		e.Local = filepath.Base(folder)
+	}
+	return e
+}
+
+// local runs a command of hack/local, shows its progress, and returns the last line that it printed.
+func local(args ...string) string {
+	GinkgoHelper()
+	cmd := exec.Command("go", append([]string{"-C", filepath.Join(root, "hack", "local"), "run", "."}, args...)...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	Expect(err).NotTo(HaveOccurred(), "%s", cmd)
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	return lines[len(lines)-1]
+}
+
+// localFile is the path of a file of the local cluster.
+func localFile(path ...string) string {
+	return filepath.Join(append([]string{filepath.Dir(env.Kubeconfig)}, path...)...)
+}
+
+func buildAndDeploy() {
+	GinkgoHelper()
+	bin := GinkgoT().TempDir()
+	for name, image := range map[string]string{"manager": operatorImage, "task": taskImage} {
+		binary := filepath.Join(bin, name)
+		build := exec.Command("go", "build", "-trimpath", "-o", binary, map[string]string{
+			"manager": "./cmd/manager", "task": "./test/e2e/task"}[name])
+		build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+		out, err := build.CombinedOutput()
+		Expect(err).NotTo(HaveOccurred(), "%s: %s", build, out)
+		local("image", image, "--binary", binary, "--name", env.Local)
+	}
+	local("image", "perl")
+	manifests := kubectl("kustomize", filepath.Join(root, "config", "local"))
+	for placeholder, value := range map[string]string{
+		releaseImage: operatorImage, "6443": apiPort(), "8081": freePort(),
+	} {
+		manifests = strings.ReplaceAll(manifests, placeholder, value)
+	}
+	applied := kubectlIn(manifests, "apply", "-f", "-")
+	if !strings.Contains(applied, "deployment.apps/"+operatorName+" created") {
+		kubectl("-n", operatorNamespace, "rollout", "restart", "deployment/"+operatorName) // to the new image
+	}
+}
+
+// apiPort is the port of the local cluster's API server.
+func apiPort() string {
+	GinkgoHelper()
+	config, err := clientcmd.BuildConfigFromFlags("", env.Kubeconfig)
+	Expect(err).NotTo(HaveOccurred())
+	server, err := url.Parse(config.Host)
+	Expect(err).NotTo(HaveOccurred())
+	return server.Port()
+}
+
+// freePort is a port that nobody listens on now.
+func freePort() string {
+	GinkgoHelper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	Expect(err).NotTo(HaveOccurred())
+	defer listener.Close()
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	Expect(err).NotTo(HaveOccurred())
+	return port
+}
+
+// waitUntilAvailable waits for the operator as a user does.
+func waitUntilAvailable() {
+	GinkgoHelper()
+	kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd/batchruns.batchrun.io")
+	kubectl("-n", operatorNamespace, "rollout", "status", "deployment/"+operatorName, "--timeout=180s")
+	kubectl("-n", operatorNamespace, "wait", "--for=condition=Available", "--timeout=180s", "deployment/"+operatorName)
+}
+
+func operatorPods() []corev1.Pod {
+	GinkgoHelper()
+	var deployment appsv1.Deployment
+	Expect(k8s.Get(suiteContext, client.ObjectKey{Namespace: operatorNamespace, Name: operatorName}, &deployment)).To(Succeed())
+	var pods corev1.PodList
+	Expect(k8s.List(suiteContext, &pods, client.InNamespace(operatorNamespace),
+		client.MatchingLabels(deployment.Spec.Selector.MatchLabels))).To(Succeed())
+	return pods.Items
+}
+
+// kubectl returns what kubectl printed; it has to succeed.
+func kubectl(args ...string) string {
+	GinkgoHelper()
+	return kubectlIn("", args...)
+}
+
+func kubectlIn(stdin string, args ...string) string {
+	GinkgoHelper()
+	out, err := tryKubectl(stdin, args...)
+	Expect(err).NotTo(HaveOccurred(), out)
+	return out
+}
+
+// tryKubectl returns what kubectl printed, on either output.
+func tryKubectl(stdin string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(suiteContext, 4*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "kubectl", args...)
+	cmd.Stdin = strings.NewReader(stdin)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Run(); err != nil {
+		return out.String(), fmt.Errorf("kubectl %s: %w", strings.Join(args, " "), err)
+	}
+	return out.String(), nil
+}

@@ -1,0 +1,206 @@
+package e2e
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/batchrun/batchrun/api/v1alpha1"
+)
+
+// namespaceEntry is the report entry that names a namespace of the spec.
+const namespaceEntry = "namespace"
+
+// dump writes what helps to find out why a spec failed.
+func dump(report SpecReport) {
+	show := func(args ...string) {
+		out, err := tryKubectl("", args...)
+		GinkgoWriter.Printf("\n$ kubectl %s\n%s", strings.Join(args, " "), out)
+		if err != nil {
+			GinkgoWriter.Println(err)
+		}
+	}
+	for _, entry := range report.ReportEntries {
+		if entry.Name != namespaceEntry {
+			continue
+		}
+		namespace := fmt.Sprint(entry.GetRawValue())
+		show("get", "batchruns,jobs,pods", "-n", namespace, "-o", "wide")
+		show("get", "events", "-n", namespace, "--sort-by=.metadata.creationTimestamp")
+		show("describe", "batchruns,jobs,pods", "-n", namespace)
+	}
+	show("get", "nodes,pods", "-n", operatorNamespace, "-o", "wide")
+	show("logs", "-n", operatorNamespace, "deployment/"+operatorName, "--since-time="+report.StartTime.UTC().Format(time.RFC3339))
+}
+
+// counts are the statuses that break the rule of the counts.
+var counts struct {
+	sync.Mutex
+	wrong []string
+}
+
+func wrongCounts() []string {
+	counts.Lock()
+	defer counts.Unlock()
+	return slices.Clone(counts.wrong)
+}
+
+// watchCounts looks at every status that is written while the suite runs: succeeded, failed, active and pending tasks
+// make up all tasks.
+func watchCounts() {
+	GinkgoHelper()
+	watcher, err := k8s.Watch(suiteContext, &v1alpha1.BatchRunList{})
+	Expect(err).NotTo(HaveOccurred())
+	go func() {
+		for event := range watcher.ResultChan() {
+			batchRun, ok := event.Object.(*v1alpha1.BatchRun)
+			if !ok {
+				continue
+			}
+			if s := &batchRun.Status; s.Succeeded+s.Failed+s.Active+s.Pending != s.Tasks {
+				counts.Lock()
+				counts.wrong = append(counts.wrong, fmt.Sprintf("%s/%s:\n%s", batchRun.Namespace, batchRun.Name, statusText(batchRun)))
+				counts.Unlock()
+			}
+		}
+	}()
+}
+
+// request is a line of the API server's audit log.
+type request struct {
+	Verb string
+	User struct{ Username string }
+	// ObjectRef is what it was about.
+	ObjectRef      struct{ Resource, Subresource, Namespace, Name string }
+	ResponseStatus struct{ Code int }
+	RequestURI     string
+}
+
+// operatorRequests are the requests that the operator made so far; none where there is no audit log.
+func operatorRequests() []request {
+	GinkgoHelper()
+	if env.Local == "" {
+		return nil
+	}
+	log, err := os.Open(localFile("logs", "audit.log"))
+	if os.IsNotExist(err) {
+		return nil
+	}
+	Expect(err).NotTo(HaveOccurred())
+	defer log.Close()
+	var requests []request
+	lines := bufio.NewScanner(log)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var r request
+		Expect(json.Unmarshal(lines.Bytes(), &r)).To(Succeed())
+		if r.User.Username == "system:serviceaccount:"+operatorNamespace+":"+operatorName {
+			requests = append(requests, r)
+		}
+	}
+	Expect(lines.Err()).NotTo(HaveOccurred())
+	return requests
+}
+
+// deniedRequests are the operator's requests that its role does not allow.
+func deniedRequests() []string {
+	GinkgoHelper()
+	var denied []string
+	for _, r := range operatorRequests() {
+		if r.ResponseStatus.Code == 401 || r.ResponseStatus.Code == 403 {
+			denied = append(denied, r.Verb+" "+r.RequestURI)
+		}
+	}
+	slices.Sort(denied)
+	return slices.Compact(denied)
+}
+
+// writesIn are the operator's writes in a namespace, such as "create jobs".
+func writesIn(namespace string) []string {
+	GinkgoHelper()
+	var writes []string
+	for _, r := range operatorRequests() {
+		if r.ObjectRef.Namespace != namespace || slices.Contains([]string{"get", "list", "watch"}, r.Verb) {
+			continue
+		}
+		what := r.ObjectRef.Resource
+		if r.ObjectRef.Subresource != "" {
+			what += "/" + r.ObjectRef.Subresource
+		}
+		writes = append(writes, r.Verb+" "+what)
+	}
+	return writes
+}
+
+// operatorMemory is what the kubelet says of the operator's memory.
+func operatorMemory(ctx SpecContext) string {
+	GinkgoHelper()
+	var nodes corev1.NodeList
+	Expect(k8s.List(ctx, &nodes)).To(Succeed())
+	for _, node := range nodes.Items {
+		raw, err := tryKubectl("", "get", "--raw", "/api/v1/nodes/"+node.Name+"/proxy/stats/summary")
+		if err != nil {
+			return err.Error()
+		}
+		var summary struct {
+			Pods []struct {
+				PodRef struct{ Namespace string }
+				Memory struct{ WorkingSetBytes, RSSBytes int64 }
+			}
+		}
+		Expect(json.Unmarshal([]byte(raw), &summary)).To(Succeed())
+		for _, pod := range summary.Pods {
+			if pod.PodRef.Namespace == operatorNamespace {
+				return fmt.Sprintf("working set %d MiB, resident %d MiB", pod.Memory.WorkingSetBytes>>20, pod.Memory.RSSBytes>>20)
+			}
+		}
+	}
+	return "unknown"
+}
+
+// watchActive counts the run's active pods through a watch, so that no moment is missed. Calling it ends the watch and
+// returns the most that were active at once.
+func (r run) watchActive(ctx SpecContext) (most func() int) {
+	GinkgoHelper()
+	watcher, err := k8s.Watch(ctx, &corev1.PodList{}, client.InNamespace(r.Namespace))
+	Expect(err).NotTo(HaveOccurred())
+	highest, done, ended := 0, make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer GinkgoRecover()
+		now := map[string]bool{}
+		for {
+			select {
+			case <-done:
+				return
+			case event, open := <-watcher.ResultChan():
+				Expect(open).To(BeTrue(), "the watch of the pods ended")
+				pod, ok := event.Object.(*corev1.Pod)
+				Expect(ok).To(BeTrue(), "the watch of the pods says %v", event.Object)
+				if event.Type != watch.Deleted && active(pod) {
+					now[pod.Name] = true
+				} else {
+					delete(now, pod.Name)
+				}
+				highest = max(highest, len(now))
+			}
+		}
+	}()
+	return func() int {
+		close(done)
+		<-ended
+		watcher.Stop()
+		return highest
+	}
+}
