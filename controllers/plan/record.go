@@ -52,6 +52,17 @@ func (p *planner) adopt() {
 			}
 		}
 	}
+	// Tasks that were taken out of spec.completions and put in again while a wave still carries them run on there.
+	for i := range p.Waves {
+		if !open.Contains(p.Waves[i].Number) {
+			continue
+		}
+		for task := range p.Waves[i].unfinished().All() {
+			if task < len(p.ledger) && p.ledger[task] == (ledger.Task{}) {
+				p.ledger[task].State = ledger.Active
+			}
+		}
+	}
 	p.Status.Waves.Open = open.String()
 	if p.Status.StartTime == nil && !open.Empty() && !p.finished() && !p.suspended() {
 		p.Status.StartTime = p.time(p.now)
@@ -90,8 +101,7 @@ func (p *planner) record() {
 	if len(p.Gone) > 0 {
 		for task := range p.ledger.In(ledger.Active) {
 			if !carried.Contains(task) {
-				p.fail(task, Pod{Task: task, Outcome: outcome.Outcome{
-					Reason: v1alpha1.ReasonDeleted, FinishedAt: p.now, Message: "the Job of its wave was deleted"}}, reasons)
+				p.fail(task, p.deleted(task, "the Job of its wave was deleted"), reasons)
 			}
 		}
 		open = open.Minus(indexset.Of(p.Gone...))
@@ -106,14 +116,16 @@ func (p *planner) recordWave(w *Wave, carried indexset.Set, reasons map[v1alpha1
 		pods[pod.Task] = pod
 	}
 	for task := range w.Failed.Minus(carried).All() {
-		if p.active(task) {
-			pod, seen := pods[task]
-			if !seen {
-				pod = Pod{Task: task, Outcome: outcome.Outcome{
-					Reason: v1alpha1.ReasonDeleted, FinishedAt: p.now, Message: "its pod is gone"}}
-			}
-			p.fail(task, pod, reasons)
+		if !p.active(task) {
+			continue
 		}
+		pod := pods[task]
+		if p.retriedInGone(w, task) {
+			pod = p.deleted(task, "the Job of its wave was deleted")
+		} else if !pod.Ended {
+			pod = p.deleted(task, "its pod is gone")
+		}
+		p.fail(task, pod, reasons)
 	}
 	sampled := map[int]Pod{}
 	for _, pod := range w.Successes {
@@ -129,6 +141,27 @@ func (p *planner) recordWave(w *Wave, carried indexset.Set, reasons map[v1alpha1
 			p.checkStart(pod, reasons)
 		}
 	}
+}
+
+// deleted is the pod of an attempt of which nothing is left.
+func (p *planner) deleted(task int, message string) Pod {
+	return Pod{Task: task, Ended: true, Outcome: outcome.Outcome{
+		Reason: v1alpha1.ReasonDeleted, FinishedAt: p.now, Message: message}}
+}
+
+// retriedInGone is true when the failure that the wave tells of an active task is recorded already: the task's present
+// attempt was in a later wave, whose Job is gone.
+func (p *planner) retriedInGone(w *Wave, task int) bool {
+	if len(p.Gone) == 0 || slices.Max(p.Gone) < w.Number {
+		return false
+	}
+	told := 0
+	for i := range p.Waves {
+		if p.Waves[i].Failed.Contains(task) {
+			told++
+		}
+	}
+	return told <= p.ledger[task].Attempts()
 }
 
 func (p *planner) active(task int) bool {
