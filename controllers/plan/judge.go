@@ -21,6 +21,7 @@ func (p *planner) judge() {
 	tasks := len(p.ledger)
 	succeeded, failed := p.tally(ledger.Succeeded), p.tally(ledger.Failed)
 	if succeeded == tasks {
+		p.dropCondition(v1alpha1.ConditionFailureTarget)
 		p.finish(v1alpha1.ConditionComplete, v1alpha1.RunCompleted, fmt.Sprintf("%s succeeded", counted(tasks, "task")))
 		return
 	}

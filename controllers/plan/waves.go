@@ -92,7 +92,7 @@ func (p *planner) hold() {
 		shares[i] = min(p.Waves[i].share(), room)
 		room -= shares[i]
 	}
-	for i := range p.Waves {
+	for i := len(p.Waves) - 1; i >= 0; i-- {
 		w := &p.Waves[i]
 		if w.Deleting || w.unfinished().Empty() {
 			continue
