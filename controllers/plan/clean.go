@@ -2,6 +2,7 @@ package plan
 
 import (
 	"github.com/batchrun/batchrun/api/v1alpha1"
+	"github.com/batchrun/batchrun/controllers/ledger"
 )
 
 // clean deletes the Jobs of a finished run, and with them their pods, after the time to live; and the run itself after
@@ -32,6 +33,11 @@ func (p *planner) clean() {
 	}
 	if len(p.Waves) == 0 && p.Status.CleanupTime == nil {
 		p.Status.CleanupTime = p.time(p.now)
+		// Should new tasks open the run again, what was stopped halfway starts anew: nobody else deleted it.
+		for task := range p.ledger.In(ledger.Active) {
+			p.ledger[task].State = ledger.Pending
+		}
+		p.Status.Waves.Open = ""
 		p.event(false, v1alpha1.RunCleanedUp, "the run's Jobs and pods are deleted, its record stays")
 	}
 }

@@ -109,6 +109,9 @@ type Plan struct {
 	Events []Event
 	// WakeAt is when to look again even if nothing happens; zero where nothing is due.
 	WakeAt time.Time
+
+	// untold are the Events without the one for the condition Ready.
+	untold []Event
 }
 
 // Acts is true when the plan changes anything but the status.
@@ -177,5 +180,5 @@ func (p *planner) wake(t time.Time) {
 func (p *planner) finished() bool { return p.Status.CompletionTime != nil }
 
 func (p *planner) event(warning bool, reason, note string) {
-	p.Events = append(p.Events, Event{Warning: warning, Reason: reason, Note: note})
+	p.Events = append(p.Events, Event{Warning: warning, Reason: reason, Note: cut(note, maxNoteBytes)})
 }

@@ -3,7 +3,9 @@ package plan
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
+	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,6 +22,9 @@ const (
 	maxStatusBytes = 96 << 10
 	// troubleAfter is for how long a pod may wait before the run speaks of it.
 	troubleAfter = 10 * time.Second
+	// maxConditionBytes bounds the message of a condition, maxNoteBytes that of an Event: the API server takes no more.
+	maxConditionBytes = 2 << 10
+	maxNoteBytes      = 1 << 10
 )
 
 // report turns the ledger and what was observed into the counts, the phase and the conditions of the status.
@@ -86,6 +91,11 @@ func (p *planner) phase() v1alpha1.Phase {
 
 // summarize derives Suspended, Ready, Reconciling and Stalled from the rest, and an Event from what changed.
 func (p *planner) summarize() {
+	if p.suspended() && !p.finished() {
+		p.setCondition(v1alpha1.ConditionSuspended, true, v1alpha1.RunSuspended, "spec.suspend is true")
+	} else if p.condition(v1alpha1.ConditionSuspended) != nil {
+		p.setCondition(v1alpha1.ConditionSuspended, false, v1alpha1.RunResumed, "spec.suspend is false")
+	}
 	if complete := p.condition(v1alpha1.ConditionComplete); complete != nil {
 		p.conclude(true, "", complete.Reason, complete.Message)
 		return
@@ -99,12 +109,8 @@ func (p *planner) summarize() {
 		return
 	}
 	if p.suspended() {
-		p.setCondition(v1alpha1.ConditionSuspended, true, v1alpha1.RunSuspended, "spec.suspend is true")
 		p.conclude(false, "", v1alpha1.RunSuspended, "spec.suspend is true")
 		return
-	}
-	if p.condition(v1alpha1.ConditionSuspended) != nil {
-		p.setCondition(v1alpha1.ConditionSuspended, false, v1alpha1.RunResumed, "spec.suspend is false")
 	}
 	reason, message := p.progress()
 	p.conclude(false, v1alpha1.ConditionReconciling, reason, message)
@@ -112,7 +118,10 @@ func (p *planner) summarize() {
 
 // conclude sets Ready, and of Reconciling and Stalled the given one only.
 func (p *planner) conclude(ready bool, state, reason, message string) {
+	p.untold = slices.Clone(p.Events)
 	old := meta.FindStatusCondition(p.Run.Status.Conditions, v1alpha1.ConditionReady)
+	stalled := state == v1alpha1.ConditionStalled
+	wasStalled := meta.IsStatusConditionTrue(p.Run.Status.Conditions, v1alpha1.ConditionStalled)
 	p.setCondition(v1alpha1.ConditionReady, ready, reason, message)
 	for _, conditionType := range []string{v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled} {
 		if conditionType == state {
@@ -122,11 +131,11 @@ func (p *planner) conclude(ready bool, state, reason, message string) {
 		}
 	}
 	switch {
-	case old == nil && reason == v1alpha1.RunProgressing, old != nil && old.Reason == reason:
+	case old == nil && reason == v1alpha1.RunProgressing, old != nil && old.Reason == reason && wasStalled == stalled:
 	case reason == v1alpha1.RunWaitingForRetry: // the Event of the failure has told it
 	case reason == v1alpha1.RunProgressing && old.Reason == v1alpha1.RunWaitingForRetry:
 	default:
-		p.event(state == v1alpha1.ConditionStalled || troubles[reason], reason, message)
+		p.event(stalled || troubles[reason], reason, message)
 	}
 }
 
@@ -211,6 +220,11 @@ func (p *planner) nextRetry() (first time.Time, ok bool) {
 // can end. The run tries again after the delay.
 func (p *Plan) Block(run *v1alpha1.BatchRun, reason, message string, now time.Time, delay time.Duration) {
 	b := planner{Snapshot: Snapshot{Run: run}, Plan: *p, now: now, spec: &run.Spec}
+	b.Events = b.untold
+	// A run that is blocked still was so all the time.
+	if still := meta.FindStatusCondition(run.Status.Conditions, v1alpha1.ConditionStalled); still != nil {
+		meta.SetStatusCondition(&b.Status.Conditions, *still)
+	}
 	b.conclude(false, v1alpha1.ConditionStalled, reason, message)
 	b.wake(now.Add(delay))
 	*p = b.Plan
@@ -222,7 +236,7 @@ func (p *planner) setCondition(conditionType string, status bool, reason, messag
 		value = metav1.ConditionTrue
 	}
 	meta.SetStatusCondition(&p.Status.Conditions, metav1.Condition{
-		Type: conditionType, Status: value, Reason: reason, Message: message,
+		Type: conditionType, Status: value, Reason: reason, Message: cut(message, maxConditionBytes),
 		ObservedGeneration: p.Run.Generation, LastTransitionTime: *p.time(p.now),
 	})
 }
@@ -231,22 +245,48 @@ func (p *planner) dropCondition(conditionType string) {
 	meta.RemoveStatusCondition(&p.Status.Conditions, conditionType)
 }
 
-// fit cuts what is longest and oldest until the status is small enough: the log tails of old failures.
+// fit cuts what is longest and oldest until the status is small enough: the log tails and messages of old failures.
 func (p *planner) fit() {
+	excess := p.size() - maxStatusBytes
 	for i := range p.Status.Failures {
-		if p.size() <= maxStatusBytes {
-			return
-		}
-		if tail := &p.Status.Failures[i].LogTail; *tail != "" {
-			*tail = "…"
+		for _, text := range []*string{&p.Status.Failures[i].LogTail, &p.Status.Failures[i].Message} {
+			if excess <= 0 {
+				return
+			}
+			if len(*text) > len(cutMark) {
+				excess -= sizeOf(*text) - sizeOf(cutMark)
+				*text = cutMark
+			}
 		}
 	}
 }
 
+// size is that of the status as JSON, with the log tails that are still to be read: each takes at most two bytes for
+// each byte of a tail.
 func (p *planner) size() int {
-	text, err := json.Marshal(p.Status)
+	_, _, tail := p.spec.LogTail()
+	return sizeOf(p.Status) + len(p.Tails)*2*tail
+}
+
+func sizeOf(value any) int {
+	text, err := json.Marshal(value)
 	if err != nil { // a status has nothing that JSON has not
 		panic(err)
 	}
 	return len(text)
+}
+
+// cutMark ends a text that was cut.
+const cutMark = "…"
+
+// cut is the text in at most limit bytes.
+func cut(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	end := limit - len(cutMark)
+	for !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end] + cutMark
 }
