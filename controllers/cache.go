@@ -110,7 +110,9 @@ const (
 	podFailed    podClass = "failed"
 	// podWaiting waits for something that fails.
 	podWaiting podClass = "waiting"
-	podOther   podClass = "other"
+	// podStarting is on a node, and none of its containers was created yet.
+	podStarting podClass = "starting"
+	podOther    podClass = "other"
 )
 
 func classOf(pod *corev1.Pod) podClass {
@@ -121,6 +123,8 @@ func classOf(pod *corev1.Pod) podClass {
 		return podFailed
 	case outcome.WaitingFor(pod).Reason != "":
 		return podWaiting
+	case pod.Status.Phase == corev1.PodPending && pod.Spec.NodeName != "" && pod.DeletionTimestamp == nil:
+		return podStarting
 	}
 	return podOther
 }

@@ -3,7 +3,6 @@ package controllers
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -166,7 +165,7 @@ func (r *BatchRunReconciler) observePods(ctx context.Context, s *plan.Snapshot, 
 	pods := map[int]plan.Pod{}
 	classes := []podClass{podFailed, podWaiting}
 	if last := w.Tasks.At(w.Tasks.Len() - 1); last >= s.Run.Spec.TaskCount() {
-		classes = append(classes, podOther)
+		classes = append(classes, podStarting, podOther)
 	}
 	for _, class := range classes {
 		if err := r.eachPod(ctx, s.Run, w, class, func(pod *corev1.Pod, task int) bool {
@@ -194,6 +193,14 @@ func (r *BatchRunReconciler) observePods(ctx context.Context, s *plan.Snapshot, 
 		}); err != nil {
 			return err
 		}
+	}
+	if err := r.eachPod(ctx, s.Run, w, podStarting, func(pod *corev1.Pod, _ int) bool {
+		if since := pod.CreationTimestamp.Time; w.Starting.IsZero() || since.Before(w.Starting) {
+			w.Starting = since
+		}
+		return true
+	}); err != nil {
+		return err
 	}
 	return r.observeTrouble(ctx, s.Run, w)
 }
@@ -290,22 +297,4 @@ func logContainer(pod *corev1.Pod) string {
 		return ""
 	}
 	return pod.Spec.Containers[0].Name
-}
-
-// observeTrouble asks why the Job controller has created no pod for a wave that should have some.
-func (r *BatchRunReconciler) observeTrouble(ctx context.Context, run *v1alpha1.BatchRun, w *plan.Wave) error {
-	if !w.Idle() || r.Clock.Now().Before(w.Created.Add(plan.IdleAfter)) {
-		return nil
-	}
-	var list corev1.EventList
-	if err := r.Live.List(ctx, &list, client.InNamespace(run.Namespace),
-		client.MatchingFields{"involvedObject.uid": string(w.UID), "reason": "FailedCreate"}); err != nil {
-		return fmt.Errorf("looking up the Events of Job %s: %w", w.Name, err)
-	}
-	for _, event := range list.Items {
-		w.Trouble = event.Message
-	}
-	// The name of the pod is another one each time.
-	w.Trouble = regexp.MustCompile(regexp.QuoteMeta(w.Name)+`-\d+-[a-z0-9]{5}`).ReplaceAllString(w.Trouble, w.Name+"-…")
-	return nil
 }

@@ -35,7 +35,7 @@ func (s *Snapshot) Unrecorded(w *Wave, task int) bool {
 	return started || task < len(s.Ledger) && s.Ledger[task].State == ledger.Active
 }
 
-// IdleAfter is for how long a wave may have no pod before the operator asks why.
+// IdleAfter is for how long a wave may have no pod, or a pod no container, before the operator asks why.
 const IdleAfter = 20 * time.Second
 
 // Wave is what was observed of one wave's Job and of those of its pods that matter.
@@ -56,13 +56,20 @@ type Wave struct {
 	// Deleting is true when somebody deleted the Job and it is still going away.
 	Deleting bool
 	Created  time.Time
-	// Trouble says why its pods cannot be created; empty where nothing is known.
-	Trouble string
+	// Starting is since when the pod waits that has waited longest for its containers to be created; zero where none
+	// does.
+	Starting time.Time
+	// Trouble is a condition's reason and message that say why the wave has no pods, or why they do not start; empty
+	// where nothing is known.
+	Trouble Trouble
 	// Pods are its pods that failed, wait for something that fails, or are of tasks that the run no longer has.
 	Pods []Pod
 	// Successes are pods that succeeded, as many as the status still has room for.
 	Successes []Pod
 }
+
+// Trouble is what keeps a wave from going on, as the cluster's Events tell it.
+type Trouble struct{ Reason, Message string }
 
 // unfinished are the tasks whose attempt has not ended.
 func (w *Wave) unfinished() indexset.Set { return w.Tasks.Minus(w.Succeeded).Minus(w.Failed) }

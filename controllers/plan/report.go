@@ -161,11 +161,12 @@ func (p *planner) progress() (reason, message string) {
 		if !open.Contains(w.Number) {
 			continue
 		}
-		if w.Idle() {
+		p.wake(w.Created.Add(IdleAfter))
+		if w.Idle() || !w.Starting.IsZero() {
 			p.wake(later(w.Created.Add(IdleAfter), p.now.Add(IdleAfter/2)))
 		}
-		if w.Trouble != "" {
-			return v1alpha1.RunPodsNotCreated, fmt.Sprintf("the pods of Job %s cannot be created: %s", w.Name, w.Trouble)
+		if w.Trouble.Reason != "" {
+			return w.Trouble.Reason, w.Trouble.Message
 		}
 		for _, pod := range w.Pods {
 			trouble := waiting[pod.Waiting.Reason]

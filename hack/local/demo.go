@@ -175,8 +175,8 @@ func (d demonstration) next() {
 	}
 	fmt.Print(`  kubectl get batchruns -o wide
   kubectl describe batchrun pi
-  kubectl apply -f config/samples/retries.yaml     # fails twice, and says why
-  kubectl apply -f config/samples/array.yaml       # 20 tasks, 5 at once
+  kubectl apply -f config/samples/retries.yaml     # fails now and then, and says why
+  kubectl apply -f config/samples/array.yaml       # 60 tasks, 5 at once
   kubectl explain batchrun.spec.retryPolicy
 `)
 	if d.Name != "" {
