@@ -1,0 +1,327 @@
+package plan
+
+import (
+	"testing"
+	"time"
+
+	"k8s.io/utils/ptr"
+
+	"github.com/batchrun/batchrun/api/v1alpha1"
+)
+
+func TestStartDeadlines(t *testing.T) {
+	t.Run("an image that cannot be pulled fails the task at its deadline, with the kubelet's words", func(t *testing.T) {
+		w := started(starts(60, nil))
+		w.wait(0, v1alpha1.ReasonImagePullFailed, "no such image")
+		p := w.settle()
+		expect(t, "first look", p.WakeAt, w.now.Add(troubleAfter))
+		w.after(59 * time.Second)
+		expect(t, "active before it", w.active(), 1)
+		w.after(time.Second)
+		expect(t, "phase", w.status().Phase, v1alpha1.PhaseFailed)
+		expectText(t, w.message("Failed"), "ImagePullFailed", "not started after 1m0s: no such image")
+		expect(t, "active", w.active(), 0)
+		expectSettled(t, w)
+	})
+	t.Run("the deadline is ten minutes by default", func(t *testing.T) {
+		w := started()
+		w.wait(0, v1alpha1.ReasonStartFailed, "no such secret")
+		w.after(599 * time.Second)
+		expect(t, "phase", w.status().Phase, v1alpha1.PhaseRunning)
+		w.after(time.Second)
+		expect(t, "phase", w.status().Phase, v1alpha1.PhaseFailed)
+	})
+	t.Run("what starts in time is not failed", func(t *testing.T) {
+		w := started(starts(60, nil))
+		w.wait(0, v1alpha1.ReasonImagePullFailed, "the registry is down")
+		w.after(30 * time.Second)
+		_, pod := w.attempt(0)
+		pod.Waiting.Reason = ""
+		w.after(time.Hour)
+		expect(t, "active", w.active(), 1)
+		expect(t, "reason", w.reason("Ready"), v1alpha1.RunProgressing)
+	})
+	t.Run("a rule may retry it: its pod is deleted first", func(t *testing.T) {
+		w := started(starts(60, nil), failures(1), backoff(0, 0), rules(onReason(v1alpha1.ActionCount, v1alpha1.ReasonImagePullFailed)))
+		w.wait(0, v1alpha1.ReasonImagePullFailed, "no such image")
+		w.now = w.now.Add(time.Minute)
+		p := w.reconcile()
+		expect(t, "acts before it is recorded", p.Acts(), false)
+		p = w.reconcile()
+		expect(t, "deletes and starts", [2]int{len(p.DeletePods), len(p.Start)}, [2]int{1, 0})
+		p = w.reconcile()
+		expect(t, "deletes and starts", [2]int{len(p.DeletePods), len(p.Start)}, [2]int{0, 1})
+		w.settle()
+		expect(t, "recorded", [2]int{w.state(v1alpha1.ReasonImagePullFailed), w.state(v1alpha1.ReasonDeleted)}, [2]int{1, 0})
+	})
+	t.Run("a pod that no node fits waits for ever, and the run says so within a minute", func(t *testing.T) {
+		w := started()
+		w.wait(0, v1alpha1.ReasonUnschedulable, "0/3 nodes are available")
+		w.after(troubleAfter)
+		expect(t, "reason", w.reason("Reconciling"), v1alpha1.RunUnschedulable)
+		expectText(t, w.message("Ready"), "task 0 (pod r-0-0): 0/3 nodes are available")
+		expect(t, "Events", w.told(), "Started !Unschedulable")
+		w.after(1000 * time.Hour)
+		expect(t, "active", w.active(), 1)
+		expect(t, "Events", w.told(), "Started !Unschedulable")
+		expectSettled(t, w)
+	})
+	t.Run("where unschedulableDeadlineSeconds is set it fails then", func(t *testing.T) {
+		w := started(starts(60, ptr.To[int32](120)))
+		w.wait(0, v1alpha1.ReasonUnschedulable, "0/3 nodes are available")
+		w.after(119 * time.Second)
+		expect(t, "phase", w.status().Phase, v1alpha1.PhaseRunning)
+		w.after(time.Second)
+		expect(t, "phase", w.status().Phase, v1alpha1.PhaseFailed)
+		expect(t, "recorded", w.state(v1alpha1.ReasonUnschedulable), 1)
+	})
+}
+
+func TestActiveDeadline(t *testing.T) {
+	t.Run("it stops the run and fails it", func(t *testing.T) {
+		w := started(tasks(2), deadline(100))
+		w.succeed(0)
+		w.after(99 * time.Second)
+		expect(t, "phase", w.status().Phase, v1alpha1.PhaseRunning)
+		p := w.reconcile()
+		expect(t, "next look", p.WakeAt.UTC(), w.now.Add(time.Second))
+		w.after(time.Second)
+		expect(t, "phase", w.status().Phase, v1alpha1.PhaseFailed)
+		expect(t, "reason", w.reason("Failed"), v1alpha1.RunDeadlineExceeded)
+		expectText(t, w.message("Failed"), "spec.activeDeadlineSeconds: 100")
+		expectCounts(t, w, 1, 0, 0, 1)
+		expect(t, "duration", w.status().Duration, "1m40s")
+	})
+	t.Run("it starts anew when the run is resumed", func(t *testing.T) {
+		w := started(deadline(100))
+		w.after(60 * time.Second)
+		w.edit(suspended(true))
+		w.after(1000 * time.Second)
+		expect(t, "phase", w.status().Phase, v1alpha1.PhaseSuspended)
+		w.edit(suspended(false))
+		w.settle()
+		w.after(99 * time.Second)
+		expect(t, "phase", w.status().Phase, v1alpha1.PhaseRunning)
+		w.after(time.Second)
+		expect(t, "phase", w.status().Phase, v1alpha1.PhaseFailed)
+	})
+	t.Run("it passes while a retry waits for its backoff", func(t *testing.T) {
+		w := started(deadline(100), backoff(360, 360))
+		p := w.fail(exitCode(1, w.now), 0)
+		expect(t, "next look", p.WakeAt.UTC(), w.now.Add(100*time.Second))
+		w.after(100 * time.Second)
+		expect(t, "reason", w.reason("Failed"), v1alpha1.RunDeadlineExceeded)
+	})
+	t.Run("a run whose last task ends at the deadline is complete", func(t *testing.T) {
+		w := started(deadline(100))
+		w.end(0, completed(w.now))
+		w.sync()
+		w.after(100 * time.Second)
+		expect(t, "phase", w.status().Phase, v1alpha1.PhaseSucceeded)
+	})
+}
+
+func TestSuspend(t *testing.T) {
+	t.Run("the pods go and nothing is counted; resumed, it goes on where it was", func(t *testing.T) {
+		w := started(tasks(4), atOnce(2))
+		w.succeed(0)
+		w.edit(suspended(true))
+		w.settle()
+		expectCounts(t, w, 1, 0, 0, 3)
+		expect(t, "active pods", w.active(), 0)
+		expect(t, "start time", w.status().StartTime == nil, true)
+		expectSettled(t, w)
+		w.edit(suspended(false))
+		w.settle()
+		expectCounts(t, w, 1, 0, 2, 1)
+		w.succeed(1, 2)
+		w.succeed(3)
+		expect(t, "podStates", w.state(v1alpha1.ReasonCompleted), 4)
+		expect(t, "retries", w.status().Retries, 0)
+		expect(t, "Jobs", len(w.jobs), 1)
+	})
+	t.Run("a retry that is due while the run is suspended waits", func(t *testing.T) {
+		w := started()
+		w.fail(exitCode(1, w.now), 0)
+		w.edit(suspended(true))
+		w.after(time.Hour)
+		expect(t, "Jobs", len(w.jobs), 1)
+		w.edit(suspended(false))
+		w.settle()
+		expect(t, "active", w.active(), 1)
+	})
+	t.Run("what ended before the pods were stopped is recorded", func(t *testing.T) {
+		w := started(tasks(2))
+		w.end(0, exitCode(1, w.now))
+		w.edit(suspended(true))
+		w.settle()
+		expect(t, "recorded", w.state(v1alpha1.ReasonError), 1)
+	})
+	t.Run("a run whose last task ends while it is suspended is complete", func(t *testing.T) {
+		w := started()
+		w.end(0, completed(w.now))
+		w.edit(suspended(true))
+		w.settle()
+		expect(t, "conditions", w.conditions(), "Complete=True Ready=True Suspended=False")
+	})
+}
+
+func TestCancel(t *testing.T) {
+	t.Run("it is Cancelled once the pods are gone, FailureTarget until then", func(t *testing.T) {
+		w := started(tasks(3), atOnce(2))
+		w.succeed(0)
+		w.edit(cancelled)
+		w.reconcile() // suspends the Job, and says so
+		w.reconcile()
+		expect(t, "conditions", w.conditions(), "FailureTarget=True Ready=False Reconciling=True")
+		expect(t, "phase", w.status().Phase, v1alpha1.PhaseRunning)
+		expect(t, "kstatus", w.kstatus(), "InProgress")
+		expect(t, "active", w.status().Active, 2)
+		w.settle()
+		expect(t, "conditions", w.conditions(), "Failed=True FailureTarget=True Ready=False Stalled=True")
+		expect(t, "phase", w.status().Phase, v1alpha1.PhaseCancelled)
+		expect(t, "reason", w.reason("Failed"), v1alpha1.RunCancelled)
+		expect(t, "kstatus", w.kstatus(), "Failed")
+		expectCounts(t, w, 1, 0, 0, 2)
+		expectSettled(t, w)
+	})
+	t.Run("what the pods still achieve is recorded", func(t *testing.T) {
+		w := started(tasks(2))
+		w.edit(cancelled)
+		w.reconcile()
+		w.reconcile()
+		w.succeed(0)
+		expectCounts(t, w, 1, 0, 0, 1)
+	})
+	t.Run("if every task succeeds after all, the run is complete", func(t *testing.T) {
+		w := started()
+		w.edit(cancelled)
+		w.reconcile()
+		w.reconcile()
+		w.succeed(0)
+		expect(t, "conditions", w.conditions(), "Complete=True Ready=True")
+		expect(t, "phase", w.status().Phase, v1alpha1.PhaseSucceeded)
+	})
+	t.Run("taken back while the pods are being stopped, it stays cancelled", func(t *testing.T) {
+		w := started()
+		w.edit(cancelled)
+		w.reconcile()
+		w.reconcile()
+		w.edit(func(s *spec) { s.Cancel = nil })
+		w.settle()
+		expect(t, "phase", w.status().Phase, v1alpha1.PhaseCancelled)
+	})
+	t.Run("a run that has not started is cancelled at once", func(t *testing.T) {
+		w := started(suspended(true))
+		w.edit(cancelled)
+		w.settle()
+		expect(t, "phase", w.status().Phase, v1alpha1.PhaseCancelled)
+		expect(t, "Jobs", len(w.jobs), 0)
+	})
+	t.Run("a suspended run is cancelled", func(t *testing.T) {
+		w := started(tasks(2))
+		w.edit(suspended(true))
+		w.settle()
+		w.edit(cancelled)
+		w.settle()
+		expect(t, "conditions", w.conditions(), "Failed=True FailureTarget=True Ready=False Stalled=True Suspended=False")
+	})
+	t.Run("a finished run is not changed by it", func(t *testing.T) {
+		w := started()
+		w.succeed(0)
+		finished := *w.status().CompletionTime
+		w.now = w.now.Add(time.Minute)
+		w.edit(cancelled)
+		w.settle()
+		expect(t, "phase", w.status().Phase, v1alpha1.PhaseSucceeded)
+		expect(t, "completion time", *w.status().CompletionTime, finished)
+	})
+}
+
+func TestTimeToLive(t *testing.T) {
+	finished := func(edits ...func(*spec)) *world {
+		w := started(append(edits, tasks(3), failures(1), backoff(0, 0))...)
+		w.fail(exitCode(1, w.now), 0)
+		w.succeed(0, 1, 2)
+		return w
+	}
+	t.Run("Jobs are deleted at the deadline, and the record stays", func(t *testing.T) {
+		w := finished(ttl(60))
+		expect(t, "next look", w.settle().WakeAt.UTC(), w.now.Add(time.Minute))
+		w.after(59 * time.Second)
+		expect(t, "Jobs before it", len(w.jobs), 2)
+		record := *w.status().DeepCopy()
+		w.after(time.Second)
+		expect(t, "Jobs", len(w.jobs), 0)
+		expect(t, "clean-up", w.status().CleanupTime.UTC(), w.now)
+		expectText(t, w.told(), v1alpha1.RunCleanedUp)
+		record.CleanupTime = w.status().CleanupTime
+		expect(t, "the record is the same", sameStatus(&record, w.status()), true)
+		expectSettled(t, w)
+	})
+	t.Run("the default is one week", func(t *testing.T) {
+		w := finished()
+		expect(t, "next look", w.settle().WakeAt.UTC(), w.now.Add(7*24*time.Hour))
+	})
+	t.Run("0 deletes at once, but not before the end is recorded", func(t *testing.T) {
+		w := started(ttl(0))
+		w.end(0, completed(w.now))
+		w.sync()
+		expect(t, "deletes", len(w.reconcile().DeleteJobs), 0)
+		expect(t, "phase", w.status().Phase, v1alpha1.PhaseSucceeded)
+		expect(t, "deletes", len(w.reconcile().DeleteJobs), 1)
+	})
+	t.Run("extended before the deadline, it holds", func(t *testing.T) {
+		w := finished(ttl(60))
+		w.edit(ttl(600))
+		w.after(599 * time.Second)
+		expect(t, "Jobs", len(w.jobs), 2)
+		w.after(time.Second)
+		expect(t, "Jobs", len(w.jobs), 0)
+	})
+	t.Run("extended after the clean-up, nothing comes back and nothing is cleaned twice", func(t *testing.T) {
+		w := finished(ttl(60))
+		w.after(time.Minute)
+		cleaned := *w.status().CleanupTime
+		w.edit(ttl(600))
+		w.after(time.Hour)
+		expect(t, "clean-up", *w.status().CleanupTime, cleaned)
+		expectSettled(t, w)
+	})
+	t.Run("a Job that is going away already is not deleted again", func(t *testing.T) {
+		w := finished(ttl(60))
+		w.jobs[0].deleting, w.jobs[1].deleting = true, true
+		p := w.after(time.Hour)
+		expect(t, "acts", p.Acts(), false)
+		expect(t, "cleaned up", w.status().CleanupTime == nil, true)
+	})
+	t.Run("new tasks after the clean-up run in waves with new numbers", func(t *testing.T) {
+		w := finished(ttl(60))
+		w.after(time.Minute)
+		w.edit(tasks(4))
+		w.settle()
+		expectCounts(t, w, 3, 0, 1, 0)
+		expect(t, "next", w.status().Waves.Next, 3)
+		expect(t, "not cleaned up", w.status().CleanupTime == nil, true)
+	})
+	t.Run("the run itself is deleted after recordTTLSecondsAfterFinished", func(t *testing.T) {
+		w := finished(ttl(60), recordTTL(120))
+		w.after(time.Minute)
+		expect(t, "next look", w.settle().WakeAt.UTC(), w.now.Add(time.Minute))
+		w.now = w.now.Add(59 * time.Second)
+		expect(t, "deletes the run", w.reconcile().DeleteRun, false)
+		w.now = w.now.Add(time.Second)
+		expect(t, "deletes the run", w.reconcile().DeleteRun, true)
+	})
+	t.Run("the record's own deadline can be extended", func(t *testing.T) {
+		w := finished(ttl(60), recordTTL(120))
+		w.edit(recordTTL(7200))
+		w.after(time.Hour)
+		expect(t, "deletes the run", w.reconcile().DeleteRun, false)
+	})
+	t.Run("by default the run is kept for ever", func(t *testing.T) {
+		w := finished(ttl(60))
+		w.after(100 * 365 * 24 * time.Hour)
+		expect(t, "deletes the run", w.reconcile().DeleteRun, false)
+	})
+}

@@ -1,0 +1,421 @@
+package plan
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/batchrun/batchrun/api/v1alpha1"
+	"github.com/batchrun/batchrun/controllers/indexset"
+	"github.com/batchrun/batchrun/controllers/ledger"
+	"github.com/batchrun/batchrun/controllers/outcome"
+)
+
+var epoch = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+// world is an API server with one run, a Job controller and a kubelet, in memory. Nothing in it happens by itself: a
+// test ends attempts, lets the Job controller sync, and reconciles.
+type world struct {
+	run     *v1alpha1.BatchRun
+	version int
+	now     time.Time
+	ceiling int
+	jobs    map[int]*simJob
+	uids    int
+	// foreign are the numbers of waves whose names objects of others have.
+	foreign map[int]bool
+	events  []Event
+	writes  int
+	deleted bool
+	// ended has every attempt that a Job counted, by reason; waited those whose pods waited for something that fails.
+	ended, waited map[v1alpha1.Reason]int
+	// written is called with each status before it is stored.
+	written func(old, status *v1alpha1.BatchRunStatus)
+	// podSucceeded is called for each pod that succeeds.
+	podSucceeded func(task int)
+}
+
+// simJob is the Job of a wave and its pods by task.
+type simJob struct {
+	number            int
+	uid               types.UID
+	tasks             indexset.Set
+	growth            int
+	parallelism       int
+	suspended         bool
+	succeeded, failed map[int]bool
+	pods              map[int]*Pod
+	created           time.Time
+	deleting          bool
+	trouble           Trouble
+}
+
+func newWorld(edits ...func(*v1alpha1.BatchRunSpec)) *world {
+	run := &v1alpha1.BatchRun{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "r", UID: "run"}}
+	w := &world{
+		run: run, now: epoch, ceiling: 1000, jobs: map[int]*simJob{}, foreign: map[int]bool{},
+		ended: map[v1alpha1.Reason]int{}, waited: map[v1alpha1.Reason]int{},
+		written: func(_, _ *v1alpha1.BatchRunStatus) {}, podSucceeded: func(int) {},
+	}
+	w.edit(edits...)
+	return w
+}
+
+// edit changes the spec as a user does.
+func (w *world) edit(edits ...func(*v1alpha1.BatchRunSpec)) {
+	run := w.run.DeepCopy()
+	for _, edit := range edits {
+		edit(&run.Spec)
+	}
+	run.Generation++
+	w.put(run)
+}
+
+func (w *world) put(run *v1alpha1.BatchRun) {
+	w.version++
+	run.ResourceVersion = strconv.Itoa(w.version)
+	w.run = run
+}
+
+// view is what the operator's cache holds.
+type view struct {
+	run  *v1alpha1.BatchRun
+	jobs map[int]*simJob
+}
+
+// fresh is a cache that is up to date.
+func (w *world) fresh() view {
+	jobs := map[int]*simJob{}
+	for number, job := range w.jobs {
+		jobs[number] = job.clone()
+	}
+	return view{w.run.DeepCopy(), jobs}
+}
+
+// snapshot is what observe makes of a cache, with its look-ups on the API server.
+func (w *world) snapshot(v view) Snapshot {
+	stored, err := ledger.Decode(v.run.Status.Waves.Ledger)
+	if err != nil {
+		panic(err)
+	}
+	open, err := indexset.Parse(v.run.Status.Waves.Open)
+	if err != nil {
+		panic(err)
+	}
+	s := Snapshot{Run: v.run, Ledger: stored, MaxParallelism: w.ceiling}
+	next := int(v.run.Status.Waves.Next)
+	highest := next - 1
+	for number := range v.jobs {
+		highest = max(highest, number)
+	}
+	for number := range highest + 1 {
+		job := v.jobs[number]
+		if job == nil && (number >= next || open.Contains(number)) {
+			if job = w.jobs[number]; job == nil {
+				s.Gone = append(s.Gone, number)
+			}
+		}
+		if job != nil {
+			s.Waves = append(s.Waves, w.wave(&s, job, next, open))
+		}
+	}
+	return s
+}
+
+// wave is what observe makes of a Job and its pods.
+func (w *world) wave(s *Snapshot, job *simJob, next int, open indexset.Set) Wave {
+	wave := Wave{
+		Number: job.number, Name: job.name(), UID: job.uid, Tasks: job.tasks,
+		Succeeded: setOf(job.succeeded), Failed: setOf(job.failed),
+		Parallelism: job.parallelism, Suspended: job.suspended, Active: job.uncounted(),
+		Stopped: job.unfinished() == 0 || job.suspended && job.uncounted() == 0, Deleting: job.deleting, Created: job.created,
+		Trouble: job.trouble,
+	}
+	if job.number < next && !open.Contains(job.number) {
+		return wave
+	}
+	for _, task := range slices.Sorted(maps.Keys(job.pods)) {
+		pod := *job.pods[task]
+		switch {
+		case pod.Ended && pod.Outcome.Reason == v1alpha1.ReasonCompleted:
+			if wave.Succeeded.Contains(task) && s.Unrecorded(&wave, task) && len(wave.Successes)+len(s.Run.Status.Successes) < v1alpha1.MaxSuccesses {
+				wave.Successes = append(wave.Successes, pod)
+			}
+		case pod.Ended || pod.Waiting.Reason != "" || task >= s.Run.Spec.TaskCount():
+			if live := w.jobs[job.number]; !pod.Ended && job.failed[task] && live != nil && live.pods[task] != nil && live.pods[task].Ended {
+				pod = *live.pods[task]
+			}
+			wave.Pods = append(wave.Pods, pod)
+		}
+	}
+	return wave
+}
+
+// act does what apply.go does, and stops after so many writes: the operator crashed. It is false if anything kept the
+// operator from reporting.
+func (w *world) act(v view, p *Plan, writes int) bool {
+	if !p.Acts() {
+		return true
+	}
+	if v.run.ResourceVersion != w.run.ResourceVersion {
+		return false
+	}
+	if p.DeleteRun {
+		w.deleted = true
+		return false
+	}
+	var steps []func() bool
+	for _, a := range p.Adjust {
+		steps = append(steps, func() bool {
+			if job := w.jobs[a.Wave.Number]; job != nil && job.uid == a.Wave.UID {
+				job.parallelism, job.suspended = a.Parallelism, a.Suspend
+			}
+			return true
+		})
+	}
+	for _, pod := range p.DeletePods {
+		steps = append(steps, func() bool { w.deletePod(pod.UID); return true })
+	}
+	for _, wave := range p.DeleteJobs {
+		steps = append(steps, func() bool { delete(w.jobs, wave.Number); return true })
+	}
+	for _, wave := range p.Start {
+		steps = append(steps, func() bool { return w.create(v, p, wave) })
+	}
+	for i, step := range steps {
+		if i >= writes {
+			return false
+		}
+		if !step() {
+			return false
+		}
+		w.writes++
+	}
+	return len(p.Start) == 0 // what was started is reported once it is observed
+}
+
+// create is false where the name is taken: by the run's own Job that the cache does not show, or by a foreign one.
+func (w *world) create(v view, p *Plan, wave NewWave) bool {
+	if w.foreign[wave.Number] {
+		p.Block(v.run, v1alpha1.RunNameTaken, "a Job is in the way", w.now, 10*time.Second)
+		w.store(v, p)
+		return false
+	}
+	if w.jobs[wave.Number] != nil {
+		return false
+	}
+	w.uids++
+	w.jobs[wave.Number] = &simJob{
+		number: wave.Number, uid: types.UID(fmt.Sprint("job-", w.uids)), tasks: wave.Tasks, parallelism: wave.Parallelism,
+		growth: wave.Growth, succeeded: map[int]bool{}, failed: map[int]bool{}, pods: map[int]*Pod{}, created: w.now,
+	}
+	return true
+}
+
+// store writes the status as report.go does: if it says anything new, and nobody else wrote since.
+func (w *world) store(v view, p *Plan) bool {
+	if sameStatus(&v.run.Status, &p.Status) || v.run.ResourceVersion != w.run.ResourceVersion {
+		return false
+	}
+	w.written(&w.run.Status, &p.Status)
+	run := w.run.DeepCopy()
+	run.Status = *p.Status.DeepCopy()
+	w.put(run)
+	w.writes++
+	w.events = append(w.events, p.Events...)
+	return true
+}
+
+// reconcile observes, plans, applies and reports once.
+func (w *world) reconcile() *Plan {
+	v := w.fresh()
+	p := Make(w.snapshot(v), w.now)
+	if w.act(v, p, 1000) {
+		w.store(v, p)
+	}
+	return p
+}
+
+// settle reconciles, and lets the Job controller sync, until nothing happens any more at the present time.
+func (w *world) settle() *Plan {
+	for range 1000 {
+		before := w.writes
+		p := w.reconcile()
+		if changed := w.sync(); !changed && w.writes == before {
+			return p
+		}
+	}
+	panic("the run does not settle")
+}
+
+// after moves the clock and settles.
+func (w *world) after(d time.Duration) *Plan {
+	w.now = w.now.Add(d)
+	return w.settle()
+}
+
+// end ends the active attempt of a task.
+func (w *world) end(task int, o outcome.Outcome) {
+	job, pod := w.attempt(task)
+	if pod == nil {
+		panic(fmt.Sprintf("task %d has no active attempt", task))
+	}
+	w.endPod(job, pod, o)
+}
+
+func (w *world) endPod(job *simJob, pod *Pod, o outcome.Outcome) {
+	pod.Ended, pod.Outcome, pod.Waiting = true, o, outcome.Waiting{}
+	if o.Reason == v1alpha1.ReasonCompleted {
+		w.podSucceeded(pod.Task)
+	}
+	w.ended[o.Reason]++
+}
+
+// succeed and fail end the attempts of tasks and settle.
+func (w *world) succeed(tasks ...int) *Plan {
+	for _, task := range tasks {
+		w.end(task, completed(w.now))
+	}
+	return w.settle()
+}
+
+func (w *world) fail(o outcome.Outcome, tasks ...int) *Plan {
+	for _, task := range tasks {
+		w.end(task, o)
+	}
+	return w.settle()
+}
+
+// attempt is the active pod of a task and its Job.
+func (w *world) attempt(task int) (*simJob, *Pod) {
+	for _, job := range w.jobs {
+		if pod := job.pods[task]; pod != nil && !pod.Ended {
+			return job, pod
+		}
+	}
+	return nil, nil
+}
+
+// wait makes the active pod of a task wait for something that fails.
+func (w *world) wait(task int, reason v1alpha1.Reason, message string) {
+	_, pod := w.attempt(task)
+	pod.Waiting = outcome.Waiting{Reason: reason, Message: message, Since: w.now}
+	w.waited[reason]++
+}
+
+// deletePod deletes a pod: its Job counts it as failed, and nothing is left of it.
+func (w *world) deletePod(uid types.UID) {
+	for _, job := range w.jobs {
+		for task, pod := range job.pods {
+			if pod.UID == uid {
+				if !pod.Ended {
+					job.failed[task] = true
+				}
+				w.ended[v1alpha1.ReasonDeleted]++
+				delete(job.pods, task)
+			}
+		}
+	}
+}
+
+// deleteJob deletes a Job and its pods as a user does.
+func (w *world) deleteJob(number int) {
+	w.ended[v1alpha1.ReasonDeleted] += w.jobs[number].tasks.Len()
+	delete(w.jobs, number)
+}
+
+// active is the number of the run's pods that have not ended.
+func (w *world) active() int {
+	sum := 0
+	for _, job := range w.jobs {
+		sum += job.active()
+	}
+	return sum
+}
+
+// sync lets the Job controller look at each Job.
+func (w *world) sync() (changed bool) {
+	for _, number := range slices.Sorted(maps.Keys(w.jobs)) {
+		changed = w.syncJob(w.jobs[number]) || changed
+	}
+	return changed
+}
+
+// syncJob counts ended pods, then takes pods away or creates them.
+func (w *world) syncJob(job *simJob) (changed bool) {
+	for task, pod := range job.pods {
+		counted := job.failed
+		if pod.Outcome.Reason == v1alpha1.ReasonCompleted {
+			counted = job.succeeded
+		}
+		if pod.Ended && !counted[task] {
+			counted[task], changed = true, true
+		}
+	}
+	want := job.parallelism
+	if job.suspended || job.deleting {
+		want = 0
+	}
+	for i := job.tasks.Len() - 1; i >= 0 && job.active() > want; i-- {
+		if pod := job.pods[job.tasks.At(i)]; pod != nil && !pod.Ended {
+			delete(job.pods, pod.Task)
+			changed = true
+		}
+	}
+	if job.trouble.Reason == v1alpha1.RunPodsNotCreated {
+		return changed
+	}
+	for i := 0; i < job.tasks.Len() && job.active() < want; i++ {
+		task := job.tasks.At(i)
+		if job.pods[task] == nil && !job.failed[task] && !job.succeeded[task] {
+			w.uids++
+			job.pods[task] = &Pod{Task: task, Name: fmt.Sprintf("%s-%d", job.name(), i), UID: types.UID(fmt.Sprint("pod-", w.uids)), Node: "n1"}
+			changed = true
+		}
+	}
+	return changed
+}
+
+func (j *simJob) name() string { return "r-" + strconv.Itoa(j.number) }
+
+func (j *simJob) unfinished() int { return j.tasks.Len() - len(j.succeeded) - len(j.failed) }
+
+// uncounted is the number of pods that are active by the Job's own count.
+func (j *simJob) uncounted() int {
+	n := 0
+	for task := range j.pods {
+		if !j.succeeded[task] && !j.failed[task] {
+			n++
+		}
+	}
+	return n
+}
+
+func (j *simJob) active() int {
+	n := 0
+	for _, pod := range j.pods {
+		if !pod.Ended {
+			n++
+		}
+	}
+	return n
+}
+
+func (j *simJob) clone() *simJob {
+	c := *j
+	c.succeeded, c.failed, c.pods = maps.Clone(j.succeeded), maps.Clone(j.failed), map[int]*Pod{}
+	for task, pod := range j.pods {
+		copied := *pod
+		c.pods[task] = &copied
+	}
+	return &c
+}
+
+func setOf(tasks map[int]bool) indexset.Set {
+	return indexset.Of(slices.Collect(maps.Keys(tasks))...)
+}
