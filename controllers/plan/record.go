@@ -211,9 +211,7 @@ func (p *planner) fail(task int, pod Pod, reasons map[v1alpha1.Reason]int) {
 	reasons[pod.Outcome.Reason]++
 	p.count(pod.Outcome.Reason)
 	record := p.attempt(pod, p.ledger[task].Attempts()+1)
-	if keep, lines, bytes := p.spec.LogTail(); keep != v1alpha1.KeepNone {
-		record.LogTail = logtail.Clean([]byte(pod.Outcome.Tail), lines, bytes)
-	}
+	record.LogTail = pod.Outcome.Tail // as it is: announceFailures cleans the few that are kept
 	p.Status.Failures = append(p.Status.Failures, record)
 
 	action, grow := decide(p.spec, pod.Outcome)
@@ -308,7 +306,7 @@ func (p *planner) attempt(pod Pod, number int) v1alpha1.Attempt {
 	return record
 }
 
-// announceFailures caps status.failures and emits one Event for all attempts that failed since the last look.
+// announceFailures caps status.failures, cleans the log tails of the new ones, and emits one Event for all attempts that failed since the last look.
 func (p *planner) announceFailures(before int, reasons map[v1alpha1.Reason]int) {
 	added := p.Status.Failures[before:]
 	if len(added) == 1 {
@@ -327,6 +325,15 @@ func (p *planner) announceFailures(before int, reasons map[v1alpha1.Reason]int) 
 	})
 	if extra := len(p.Status.Failures) - v1alpha1.MaxFailures; extra > 0 {
 		p.Status.Failures = slices.Clone(p.Status.Failures[extra:])
+		before = max(0, before-extra)
+	}
+	keep, lines, bytes := p.spec.LogTail()
+	if keep == v1alpha1.KeepNone {
+		lines = 0
+	}
+	for i := range p.Status.Failures[before:] {
+		tail := &p.Status.Failures[before+i].LogTail
+		*tail = logtail.Clean([]byte(*tail), lines, bytes)
 	}
 }
 

@@ -20,6 +20,9 @@ const (
 	maxIndexesBytes = 8 << 10
 	// maxStatusBytes bounds the whole status, as JSON.
 	maxStatusBytes = 96 << 10
+	// maxLedgerBytes is how long the compact ledger may be before times in it become coarser, maxDueStep how coarse.
+	maxLedgerBytes = 40 << 10
+	maxDueStep     = 256
 	// troubleAfter is for how long a pod may wait before the run speaks of it.
 	troubleAfter = 10 * time.Second
 	// maxConditionBytes bounds the message of a condition, maxNoteBytes that of an Event: the API server takes no more.
@@ -45,7 +48,7 @@ func (p *planner) report() {
 	s.Active = min(p.activePods(), s.Tasks-s.Succeeded-s.Failed)
 	s.Pending = s.Tasks - s.Succeeded - s.Failed - s.Active
 	s.Completions = fmt.Sprintf("%d/%d", s.Succeeded, s.Tasks)
-	s.Waves.Ledger = p.ledger.Encode()
+	s.Waves.Ledger = p.encode()
 	s.ObservedGeneration = p.Run.Generation
 
 	if p.suspended() && !p.finished() {
@@ -56,6 +59,23 @@ func (p *planner) report() {
 	p.Urgent = s.Phase != before || p.finished()
 	p.summarize()
 	p.fit()
+}
+
+// encode returns the compact ledger. Where it is too long, because very many tasks wait for their retries, tasks that
+// are due forget since when, and the others wait for up to a few minutes longer, so that many are due together.
+func (p *planner) encode() []byte {
+	text := p.ledger.Encode()
+	for step := uint32(1); len(text) > maxLedgerBytes && step <= maxDueStep; step *= 4 {
+		for task := range p.ledger.In(ledger.Pending) {
+			if t := &p.ledger[task]; !time.Unix(int64(t.Due), 0).After(p.now) {
+				t.Due = 0
+			} else {
+				t.Due = (t.Due + step - 1) / step * step
+			}
+		}
+		text = p.ledger.Encode()
+	}
+	return text
 }
 
 // activePods is the number of pods of the open waves that have not ended.
