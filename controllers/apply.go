@@ -29,7 +29,8 @@ func (r *BatchRunReconciler) apply(ctx context.Context, run *v1alpha1.BatchRun, 
 		return nil, err
 	}
 	if p.DeleteRun {
-		return nil, r.remove(ctx, &v1alpha1.BatchRun{ObjectMeta: run.ObjectMeta}, client.Preconditions{UID: &run.UID, ResourceVersion: &run.ResourceVersion})
+		return nil, r.remove(ctx, &v1alpha1.BatchRun{ObjectMeta: objectKey(run, run.Name)},
+			client.Preconditions{UID: &run.UID, ResourceVersion: &run.ResourceVersion})
 	}
 	for _, adjustment := range p.Adjust {
 		if err := r.adjust(ctx, run, adjustment); err != nil {
@@ -37,12 +38,12 @@ func (r *BatchRunReconciler) apply(ctx context.Context, run *v1alpha1.BatchRun, 
 		}
 	}
 	for _, pod := range p.DeletePods {
-		if err := r.remove(ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: run.Namespace, Name: pod.Name}}, client.Preconditions{UID: &pod.UID}); err != nil {
+		if err := r.remove(ctx, &corev1.Pod{ObjectMeta: objectKey(run, pod.Name)}, client.Preconditions{UID: &pod.UID}); err != nil {
 			return nil, err
 		}
 	}
 	for _, w := range p.DeleteJobs {
-		if err := r.remove(ctx, &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: run.Namespace, Name: w.Name}}, client.Preconditions{UID: &w.UID}); err != nil {
+		if err := r.remove(ctx, &batchv1.Job{ObjectMeta: objectKey(run, w.Name)}, client.Preconditions{UID: &w.UID}); err != nil {
 			return nil, err
 		}
 	}
@@ -52,6 +53,11 @@ func (r *BatchRunReconciler) apply(ctx context.Context, run *v1alpha1.BatchRun, 
 		}
 	}
 	return nil, nil
+}
+
+// objectKey names an object in the run's namespace.
+func objectKey(run *v1alpha1.BatchRun, name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: run.Namespace, Name: name}
 }
 
 // mustBeCurrent fails with errStale where the API server's run is another one than the observed. The cache may be
@@ -108,7 +114,7 @@ func (r *BatchRunReconciler) adjust(ctx context.Context, run *v1alpha1.BatchRun,
 	if err != nil {
 		return err
 	}
-	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: run.Namespace, Name: a.Wave.Name}}
+	job := &batchv1.Job{ObjectMeta: objectKey(run, a.Wave.Name)}
 	if err := r.Patch(ctx, job, client.RawPatch(types.MergePatchType, patch)); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("adjusting Job %s: %w", a.Wave.Name, err)
 	}

@@ -54,12 +54,15 @@ func (r *BatchRunReconciler) observe(ctx context.Context, run *v1alpha1.BatchRun
 
 // observeJobs returns the Jobs that the run controls, by the number of their wave. An open wave whose Job is not in
 // the cache is looked up on the API server; gone are the numbers of those that are not there either.
-func (r *BatchRunReconciler) observeJobs(ctx context.Context, run *v1alpha1.BatchRun, open indexset.Set) (map[int]*batchv1.Job, []int, error) {
+func (r *BatchRunReconciler) observeJobs(
+	ctx context.Context, run *v1alpha1.BatchRun, open indexset.Set,
+) (jobs map[int]*batchv1.Job, gone []int, err error) {
 	var list batchv1.JobList
-	if err := r.List(ctx, &list, client.InNamespace(run.Namespace), client.MatchingFields{jobsByRun: string(run.UID)}, client.UnsafeDisableDeepCopy); err != nil {
+	ofRun := client.MatchingFields{jobsByRun: string(run.UID)}
+	if err := r.List(ctx, &list, client.InNamespace(run.Namespace), ofRun, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, nil, fmt.Errorf("listing the Jobs of the run: %w", err)
 	}
-	jobs := map[int]*batchv1.Job{}
+	jobs = map[int]*batchv1.Job{}
 	highest := int(run.Status.Waves.Next) - 1
 	for i := range list.Items {
 		if number, ok := waveNumber(run, list.Items[i].Name); ok {
@@ -67,7 +70,6 @@ func (r *BatchRunReconciler) observeJobs(ctx context.Context, run *v1alpha1.Batc
 			highest = max(highest, number)
 		}
 	}
-	var gone []int
 	started := open.Union(indexset.Interval(int(run.Status.Waves.Next), highest))
 	for number := range started.All() {
 		if jobs[number] != nil {
@@ -206,9 +208,12 @@ func (r *BatchRunReconciler) observePods(ctx context.Context, s *plan.Snapshot, 
 }
 
 // eachPod calls visit for the wave's pods of a class until it returns false.
-func (r *BatchRunReconciler) eachPod(ctx context.Context, run *v1alpha1.BatchRun, w *plan.Wave, class podClass, visit func(*corev1.Pod, int) bool) error {
+func (r *BatchRunReconciler) eachPod(
+	ctx context.Context, run *v1alpha1.BatchRun, w *plan.Wave, class podClass, visit func(*corev1.Pod, int) bool,
+) error {
 	var list corev1.PodList
-	if err := r.List(ctx, &list, client.InNamespace(run.Namespace), client.MatchingFields{podsByWave: podKey(w.UID, class)}, client.UnsafeDisableDeepCopy); err != nil {
+	ofClass := client.MatchingFields{podsByWave: podKey(w.UID, class)}
+	if err := r.List(ctx, &list, client.InNamespace(run.Namespace), ofClass, client.UnsafeDisableDeepCopy); err != nil {
 		return fmt.Errorf("listing the pods of wave %d: %w", w.Number, err)
 	}
 	for i := range list.Items {

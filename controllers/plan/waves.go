@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"slices"
 	"time"
 
 	"github.com/batchrun/batchrun/controllers/indexset"
@@ -53,7 +54,7 @@ func (p *planner) start() {
 			fresh = append(fresh, task)
 		}
 	}
-	due := append(retries, fresh...)
+	due := slices.Concat(retries, fresh)
 	for _, task := range due[:min(len(due), max(room, 0), maxStartsAtOnce)] {
 		p.Start = append(p.Start, NewWave{
 			Number: next, Tasks: indexset.Of(task), Parallelism: 1, Growth: int(p.Ledger[task].Growth)})
