@@ -25,9 +25,9 @@ var _ = Describe("An array", func() {
 			parallelism: 5
 			retryPolicy: {backoff: {baseSeconds: 1, maxSeconds: 1}}`,
 			"index $(BATCHRUN_TASK_INDEX)", "exit 3 below 1 every 7", "sleep 500ms", "print done")
-		memory := []string{operatorMemory(ctx)}
+		memory := []string{operatorMemory()}
 		array := r.finishes(ctx, v1alpha1.PhaseSucceeded)
-		memory = append(memory, operatorMemory(ctx))
+		memory = append(memory, operatorMemory())
 
 		Expect(most()).To(Equal(5), "active pods at once")
 		Expect(array.Status.Completions).To(Equal("60/60"))

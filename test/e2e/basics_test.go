@@ -40,7 +40,7 @@ var _ = Describe("A run", func() {
 			g.Expect(b.ResourceVersion).To(Equal(pi.ResourceVersion))
 		})
 		AddReportEntry("operator's writes", writesIn(r.Namespace))
-		AddReportEntry("operator's memory", operatorMemory(ctx))
+		AddReportEntry("operator's memory", operatorMemory())
 	})
 
 	It("runs its task as one Indexed Job that never retries", func(ctx SpecContext) {

@@ -5,8 +5,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"net"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,7 +15,6 @@ import (
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -25,10 +22,7 @@ const (
 	root        = "../.."
 	clusterName = "e2e"
 
-	taskImage     = "ghcr.io/batchrun/e2e-task:e2e"
-	operatorImage = "ghcr.io/batchrun/batchrun:e2e"
-	// releaseImage is the one that config/default names.
-	releaseImage = "ghcr.io/batchrun/batchrun:latest"
+	taskImage = "ghcr.io/batchrun/e2e-task:e2e"
 
 	operatorNamespace = "batchrun-system"
 	operatorName      = "batchrun-operator"
@@ -90,50 +84,17 @@ func localFile(path ...string) string {
 	return filepath.Join(append([]string{filepath.Dir(env.Kubeconfig)}, path...)...)
 }
 
+// buildAndDeploy builds the operator and the images that the specs run, and puts them into the local cluster.
 func buildAndDeploy() {
 	GinkgoHelper()
-	bin := GinkgoT().TempDir()
-	for name, image := range map[string]string{"manager": operatorImage, "task": taskImage} {
-		binary := filepath.Join(bin, name)
-		build := exec.Command("go", "build", "-trimpath", "-o", binary, map[string]string{
-			"manager": "./cmd/manager", "task": "./test/e2e/task"}[name])
-		build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
-		out, err := build.CombinedOutput()
-		Expect(err).NotTo(HaveOccurred(), "%s: %s", build, out)
-		local("image", image, "--binary", binary, "--name", env.Local)
-	}
+	local("deploy", "--name", env.Local)
+	binary := filepath.Join(GinkgoT().TempDir(), "task")
+	build := exec.Command("go", "build", "-trimpath", "-o", binary, "./test/e2e/task")
+	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+	out, err := build.CombinedOutput()
+	Expect(err).NotTo(HaveOccurred(), "%s: %s", build, out)
+	local("image", taskImage, "--binary", binary, "--name", env.Local)
 	local("image", "perl")
-	manifests := kubectl("kustomize", filepath.Join(root, "config", "local"))
-	for placeholder, value := range map[string]string{
-		releaseImage: operatorImage, "6443": apiPort(), "8081": freePort(),
-	} {
-		manifests = strings.ReplaceAll(manifests, placeholder, value)
-	}
-	applied := kubectlIn(manifests, "apply", "-f", "-")
-	if !strings.Contains(applied, "deployment.apps/"+operatorName+" created") {
-		kubectl("-n", operatorNamespace, "rollout", "restart", "deployment/"+operatorName) // to the new image
-	}
-}
-
-// apiPort is the port of the local cluster's API server.
-func apiPort() string {
-	GinkgoHelper()
-	config, err := clientcmd.BuildConfigFromFlags("", env.Kubeconfig)
-	Expect(err).NotTo(HaveOccurred())
-	server, err := url.Parse(config.Host)
-	Expect(err).NotTo(HaveOccurred())
-	return server.Port()
-}
-
-// freePort is a port that nobody listens on now.
-func freePort() string {
-	GinkgoHelper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	Expect(err).NotTo(HaveOccurred())
-	defer listener.Close()
-	_, port, err := net.SplitHostPort(listener.Addr().String())
-	Expect(err).NotTo(HaveOccurred())
-	return port
 }
 
 // waitUntilAvailable waits for the operator as a user does.
