@@ -89,7 +89,7 @@ var _ = Describe("A run", func() {
 
 	It("takes its Jobs and pods with it when it is deleted", func(ctx SpecContext) {
 		r := start(ctx, "deleted", "completions: 2", "sleep 10m")
-		r.runningPod(ctx, 0)
+		r.runningPod(ctx)
 		r.kubectl("delete", "batchrun", r.Name)
 		Eventually(ctx, func(g Gomega) {
 			g.Expect(r.jobs(ctx)).To(BeEmpty())

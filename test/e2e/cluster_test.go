@@ -71,7 +71,7 @@ func useCluster() environment {
 // local runs a command of hack/local, shows its progress, and returns the last line that it printed.
 func local(args ...string) string {
 	GinkgoHelper()
-	cmd := exec.Command("go", append([]string{"-C", filepath.Join(root, "hack", "local"), "run", "."}, args...)...)
+	cmd := exec.CommandContext(context.Background(), "go", append([]string{"-C", filepath.Join(root, "hack", "local"), "run", "."}, args...)...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	Expect(err).NotTo(HaveOccurred(), "%s", cmd)
@@ -89,7 +89,7 @@ func buildAndDeploy() {
 	GinkgoHelper()
 	local("deploy", "--name", env.Local)
 	binary := filepath.Join(GinkgoT().TempDir(), "task")
-	build := exec.Command("go", "build", "-trimpath", "-o", binary, "./test/e2e/task")
+	build := exec.CommandContext(suiteContext, "go", "build", "-trimpath", "-o", binary, "./test/e2e/task")
 	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	out, err := build.CombinedOutput()
 	Expect(err).NotTo(HaveOccurred(), "%s: %s", build, out)

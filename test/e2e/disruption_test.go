@@ -20,7 +20,7 @@ var _ = Describe("A disruption", func() {
 
 	It("by the Eviction API is retried at once and does not count", func(ctx SpecContext) {
 		r := start(ctx, "evicted", oneChance, steps...)
-		pod := r.runningPod(ctx, 0)
+		pod := r.runningPod(ctx)
 		r.edit(`"then", "sleep", "10m"`, `"then", "print", "done"`) // for attempts to come
 		Expect(clientset.CoreV1().Pods(r.Namespace).EvictV1(ctx, &policyv1.Eviction{
 			ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: pod},
@@ -30,7 +30,7 @@ var _ = Describe("A disruption", func() {
 
 	It("by draining the node is retried at once and does not count", Serial, func(ctx SpecContext) {
 		r := start(ctx, "drained", oneChance, steps...)
-		pod := r.runningPod(ctx, 0)
+		pod := r.runningPod(ctx)
 		r.edit(`"then", "sleep", "10m"`, `"then", "print", "done"`)
 		node := nodeOf(ctx, r.Namespace, pod)
 		DeferCleanup(func() { kubectl("uncordon", node) })

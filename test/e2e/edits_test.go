@@ -90,7 +90,7 @@ var _ = Describe("Editing a run", func() {
 
 	It("holds for attempts that start later", func(ctx SpecContext) {
 		r := start(ctx, "edited", "retryPolicy: {backoff: {baseSeconds: 2}}", "print before", "sleep 4s", "exit 1")
-		pod := r.runningPod(ctx, 0)
+		pod := r.runningPod(ctx)
 		r.edit(`["print", "before", "then", "sleep", "4s", "then", "exit", "1"]`, `["print", "after"]`)
 		edited := r.finishes(ctx, v1alpha1.PhaseSucceeded)
 

@@ -189,17 +189,17 @@ func (r run) activePods(ctx SpecContext) []string {
 	return names
 }
 
-// runningPod waits until one pod of the wave runs, and returns its name.
-func (r run) runningPod(ctx SpecContext, number int) string {
+// runningPod waits until a pod of the run runs, and returns its name.
+func (r run) runningPod(ctx SpecContext) string {
 	GinkgoHelper()
 	var name string
 	Eventually(ctx, func(g Gomega) {
 		for _, pod := range r.pods(ctx) {
-			if wave(&pod) == number && pod.Status.Phase == corev1.PodRunning {
+			if pod.Status.Phase == corev1.PodRunning {
 				name = pod.Name
 			}
 		}
-		g.Expect(name).NotTo(BeEmpty(), "no pod of wave %d runs", number)
+		g.Expect(name).NotTo(BeEmpty(), "no pod runs")
 	}).Should(Succeed())
 	return name
 }

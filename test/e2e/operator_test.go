@@ -26,7 +26,7 @@ var _ = Describe("The operator", func() {
 		Expect(states(undisturbed)).To(Equal(map[v1alpha1.Reason]int{v1alpha1.ReasonCompleted: 4, v1alpha1.ReasonError: 2}))
 
 		r := start(ctx, "same", spec, steps...)
-		r.runningPod(ctx, 0)
+		r.runningPod(ctx)
 		DeferCleanup(func() { scaleOperator(1) })
 		scaleOperator(0)
 		Eventually(ctx, func(g Gomega) {
@@ -83,7 +83,7 @@ var _ = Describe("The operator", func() {
 
 	It("runs a task again that lost its Job, uncounted", func(ctx SpecContext) {
 		r := start(ctx, "robbed", oneMore, "sleep 3s", "print done")
-		r.runningPod(ctx, 0)
+		r.runningPod(ctx)
 		r.kubectl("delete", "job", "robbed-0")
 		robbed := r.finishes(ctx, v1alpha1.PhaseSucceeded)
 		Expect(states(robbed)).To(Equal(map[v1alpha1.Reason]int{v1alpha1.ReasonDeleted: 1, v1alpha1.ReasonCompleted: 1}))
@@ -104,7 +104,7 @@ func scaleOperator(replicas int) {
 		for _, pod := range operatorPods() {
 			_, _ = tryKubectl("", "-n", operatorNamespace, "delete", "pod", pod.Name, "--grace-period=0", "--force")
 		}
-		Eventually(func() []corev1.Pod { return operatorPods() }).Should(BeEmpty())
+		Eventually(operatorPods).Should(BeEmpty())
 		return
 	}
 	kubectl("-n", operatorNamespace, "scale", deployment, "--replicas=1")

@@ -14,6 +14,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -35,6 +36,13 @@ var steps = map[string]func(args []string) error{
 	"exit":     exit,
 }
 
+// exitCode is the error of a step that ends the task.
+type exitCode int
+
+func (c exitCode) Error() string { return fmt.Sprintf("exiting with %d", int(c)) }
+
+func say(format string, args ...any) { fmt.Fprintf(os.Stdout, format+"\n", args...) }
+
 func main() {
 	args := os.Args[1:]
 	for len(args) > 0 {
@@ -43,7 +51,10 @@ func main() {
 			end = len(args)
 		}
 		if err := do(args[:end]); err != nil {
-			fmt.Fprintln(os.Stderr, err)
+			say("%s", err)
+			if code, ok := errors.AsType[exitCode](err); ok {
+				os.Exit(int(code))
+			}
 			os.Exit(64)
 		}
 		args = args[min(end+1, len(args)):]
@@ -58,19 +69,16 @@ func do(args []string) error {
 	if !ok {
 		return fmt.Errorf("no such step: %s", args[0])
 	}
-	if err := step(args[1:]); err != nil {
-		return fmt.Errorf("%s: %w", strings.Join(args, " "), err)
-	}
-	return nil
+	return step(args[1:])
 }
 
 func printWords(args []string) error {
-	fmt.Println(strings.Join(args, " "))
+	say("%s", strings.Join(args, " "))
 	return nil
 }
 
 func printIndex(args []string) error {
-	fmt.Printf("BATCHRUN_TASK_INDEX=%s JOB_COMPLETION_INDEX=%s args=%s\n",
+	say("BATCHRUN_TASK_INDEX=%s JOB_COMPLETION_INDEX=%s args=%s",
 		os.Getenv("BATCHRUN_TASK_INDEX"), os.Getenv("JOB_COMPLETION_INDEX"), strings.Join(args, " "))
 	return nil
 }
@@ -85,8 +93,8 @@ func sleep(args []string) error {
 	select {
 	case <-time.After(duration):
 	case <-stop:
-		fmt.Println("told to stop")
-		os.Exit(128 + int(syscall.SIGTERM))
+		say("told to stop")
+		return exitCode(128 + int(syscall.SIGTERM))
 	}
 	return nil
 }
@@ -102,7 +110,7 @@ func allocate(args []string) error {
 	for i := range n {
 		kept = append(kept, bytes.Repeat([]byte{1}, mebibyte))
 		if i%10 == 9 {
-			fmt.Printf("%d MiB\n", i+1)
+			say("%d MiB", i+1)
 		}
 	}
 	return nil
@@ -113,7 +121,7 @@ func write(args []string) error {
 	if err != nil {
 		return err
 	}
-	file, err := os.Create(args[0])
+	file, err := os.Create(args[0]) //nolint:gosec // which file it is, is the test's to say
 	if err != nil {
 		return err
 	}
@@ -126,7 +134,7 @@ func write(args []string) error {
 	if err := file.Close(); err != nil {
 		return err
 	}
-	fmt.Printf("wrote %d MiB\n", n)
+	say("wrote %d MiB", n)
 	return nil
 }
 
@@ -158,7 +166,5 @@ func exit(args []string) error {
 			return nil
 		}
 	}
-	fmt.Printf("exiting with %d\n", numbers["code"])
-	os.Exit(numbers["code"])
-	panic("unreachable")
+	return exitCode(numbers["code"])
 }
