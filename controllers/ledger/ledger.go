@@ -38,6 +38,8 @@ type Task struct {
 	Growth uint8
 	// Due is when a pending task may start, in seconds since 1970; 0 is at once.
 	Due uint32
+	// Wave is the number of the wave that carries an active task.
+	Wave uint32
 }
 
 func (t Task) finished() bool { return t.State == Succeeded || t.State == Failed }
@@ -73,7 +75,8 @@ func (l Ledger) In(state State) iter.Seq[int] {
 // version is the first byte of an encoded ledger.
 const version = 1
 
-// planes is the number of bytes that an unfinished task takes besides its state, before compression.
+// planes is the number of bytes that an unfinished task takes besides its state, before compression: three counts, and
+// four bytes for Due, if it is pending, or Wave, if it is active.
 const planes = 7
 
 // Encode returns the compact form: a version, the number of tasks, the earliest Due, then the states of all tasks and
@@ -90,7 +93,7 @@ func (l Ledger) Encode() []byte {
 		raw[i] = byte(t.State)
 		if !t.finished() {
 			open = append(open, t)
-			if t.Due > 0 && (base == 0 || t.Due < base) {
+			if t.State == Pending && t.Due > 0 && (base == 0 || t.Due < base) {
 				base = t.Due
 			}
 		}
@@ -98,13 +101,13 @@ func (l Ledger) Encode() []byte {
 	n := len(open)
 	rest := make([]byte, planes*n)
 	for i, t := range open {
-		wait := uint32(0) // 0 is at once, 1 is base
-		if t.Due > 0 {
-			wait = t.Due - base + 1
+		last := t.Wave
+		if t.State == Pending && t.Due > 0 { // 0 is at once, 1 is base
+			last = t.Due - base + 1
 		}
 		rest[i], rest[n+i], rest[2*n+i] = t.Failures, t.Disruptions, t.Growth
 		for plane := range 4 {
-			rest[(3+plane)*n+i] = byte(wait >> (8 * plane))
+			rest[(3+plane)*n+i] = byte(last >> (8 * plane))
 		}
 	}
 	var out bytes.Buffer
@@ -169,12 +172,15 @@ func Decode(text []byte) (Ledger, error) {
 	for i, index := range open {
 		t := &ledger[index]
 		t.Failures, t.Disruptions, t.Growth = rest[i], rest[n+i], rest[2*n+i]
-		var wait uint32
+		var last uint32
 		for plane := range 4 {
-			wait |= uint32(rest[(3+plane)*n+i]) << (8 * plane)
+			last |= uint32(rest[(3+plane)*n+i]) << (8 * plane)
 		}
-		if wait > 0 {
-			t.Due = uint32(base) + wait - 1
+		switch {
+		case t.State == Active:
+			t.Wave = last
+		case last > 0:
+			t.Due = uint32(base) + last - 1
 		}
 	}
 	return ledger, nil

@@ -15,13 +15,18 @@ func task() *rapid.Generator[Task] {
 		if state == Succeeded || state == Failed {
 			return Task{State: state}
 		}
-		return Task{
+		unfinished := Task{
 			State:       state,
 			Failures:    rapid.Uint8().Draw(t, "failures"),
 			Disruptions: rapid.Uint8().Draw(t, "disruptions"),
 			Growth:      rapid.Uint8().Draw(t, "growth"),
-			Due:         rapid.Uint32().Draw(t, "due"),
 		}
+		if state == Active {
+			unfinished.Wave = rapid.Uint32().Draw(t, "wave")
+		} else {
+			unfinished.Due = rapid.Uint32().Draw(t, "due")
+		}
+		return unfinished
 	})
 }
 

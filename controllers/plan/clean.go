@@ -35,7 +35,7 @@ func (p *planner) clean() {
 		p.Status.CleanupTime = p.time(p.now)
 		// Should new tasks open the run again, what was stopped halfway starts anew: nobody else deleted it.
 		for task := range p.ledger.In(ledger.Active) {
-			p.ledger[task].State = ledger.Pending
+			p.ledger[task].State, p.ledger[task].Wave = ledger.Pending, 0
 		}
 		p.Status.Waves.Open = ""
 		p.event(false, v1alpha1.RunCleanedUp, "the run's Jobs and pods are deleted, its record stays")

@@ -26,6 +26,8 @@ type model struct {
 	seen view
 	// succeededPods counts the successes of each task since the run knows it, and since its Job was not deleted.
 	succeededPods map[int]int
+	// everSucceeded are the tasks of which a pod succeeded.
+	everSucceeded map[int]bool
 	// forgot is set once completions were lowered, lost once a Job or a Job's result was taken away.
 	forgot, lost bool
 	// allowed is how many pods may be active: more than spec.parallelism right after it was lowered.
@@ -72,7 +74,7 @@ func TestModel(t *testing.T) {
 }
 
 func newModel(t *rapid.T) *model {
-	m := &model{t: t, succeededPods: map[int]int{}}
+	m := &model{t: t, succeededPods: map[int]int{}, everSucceeded: map[int]bool{}}
 	m.world = newWorld(func(s *v1alpha1.BatchRunSpec) {
 		completions(t, s)
 		parallelism(t, s)
@@ -93,6 +95,7 @@ func newModel(t *rapid.T) *model {
 	})
 	m.world.written = m.checkWrite
 	m.world.podSucceeded = func(task int) {
+		m.everSucceeded[task] = true
 		known := m.run.Spec.TaskCount()
 		if len(m.run.Status.Waves.Ledger) > 0 {
 			known = min(known, int(m.run.Status.Tasks))
@@ -264,7 +267,7 @@ func (m *model) check() {
 	}
 	active := m.active()
 	m.must(active <= m.allowed, "%d pods are active, spec.parallelism allows %d", active, m.allowed)
-	if active <= m.limit() && m.jobsAllow() <= m.limit() {
+	if m.jobsAllow() <= m.limit() {
 		m.allowed = m.limit()
 	}
 	for task, n := range m.succeededPods {
@@ -272,11 +275,11 @@ func (m *model) check() {
 	}
 }
 
-// jobsAllow is how many pods the Jobs may have at once by their own specs.
+// jobsAllow is how many pods there may be at once, whichever Job is looked at first.
 func (m *model) jobsAllow() int {
 	sum := 0
 	for _, job := range m.jobs {
-		sum += min(job.parallelism, job.unfinished())
+		sum += max(job.active(), min(job.parallelism, job.unfinished()))
 	}
 	return sum
 }
@@ -304,7 +307,7 @@ func (m *model) checkWrite(old, s *v1alpha1.BatchRunStatus) {
 	m.must(s.Retries == recorded-s.Succeeded-s.Failed, "%d retries, but %d attempts of %d ended tasks", s.Retries, recorded, s.Succeeded+s.Failed)
 	succeeded, _ := indexset.Parse(s.SucceededIndexes)
 	for task := range succeeded.All() {
-		m.must(m.succeededPods[task] == 1, "task %d is recorded as succeeded, and has not", task)
+		m.must(m.everSucceeded[task], "task %d is recorded as succeeded, and has not", task)
 	}
 	before, _ := indexset.Parse(old.SucceededIndexes)
 	m.must(before.Minus(succeeded).Empty(), "a success was lost")

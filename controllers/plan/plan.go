@@ -32,7 +32,7 @@ type Snapshot struct {
 // Unrecorded is true when the end of the task's attempt in the wave is not in the stored status.
 func (s *Snapshot) Unrecorded(w *Wave, task int) bool {
 	started := w.Number >= int(s.Run.Status.Waves.Next)
-	return started || task < len(s.Ledger) && s.Ledger[task].State == ledger.Active
+	return started || task < len(s.Ledger) && s.Ledger[task].State == ledger.Active && s.Ledger[task].Wave == uint32(w.Number)
 }
 
 // IdleAfter is for how long a wave may have no pod, or a pod no container, before the operator asks why.

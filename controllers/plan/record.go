@@ -48,7 +48,7 @@ func (p *planner) adopt() {
 		p.Status.Waves.Next = int32(w.Number) + 1
 		for task := range w.Tasks.All() {
 			if task < len(p.ledger) && p.ledger[task].State == ledger.Pending {
-				p.ledger[task].State = ledger.Active
+				p.carry(task, w)
 			}
 		}
 	}
@@ -59,7 +59,7 @@ func (p *planner) adopt() {
 		}
 		for task := range p.Waves[i].unfinished().All() {
 			if task < len(p.ledger) && p.ledger[task] == (ledger.Task{}) {
-				p.ledger[task].State = ledger.Active
+				p.carry(task, &p.Waves[i])
 			}
 		}
 	}
@@ -67,6 +67,17 @@ func (p *planner) adopt() {
 	if p.Status.StartTime == nil && !open.Empty() && !p.finished() && !p.suspended() {
 		p.Status.StartTime = p.time(p.now)
 	}
+}
+
+// carry makes a task active in a wave.
+func (p *planner) carry(task int, w *Wave) {
+	t := &p.ledger[task]
+	t.State, t.Due, t.Wave = ledger.Active, 0, uint32(w.Number)
+}
+
+// carriedBy is true while the wave carries the task's present attempt, and its end is not recorded.
+func (p *planner) carriedBy(w *Wave, task int) bool {
+	return task < len(p.ledger) && p.ledger[task].State == ledger.Active && p.ledger[task].Wave == uint32(w.Number)
 }
 
 // openWaves are the numbers of the waves that have tasks whose end is not recorded yet.
@@ -86,43 +97,39 @@ func (p *planner) record() {
 	failures := len(p.Status.Failures)
 	reasons := map[v1alpha1.Reason]int{}
 	open := p.openWaves()
-	carried := indexset.Set{} // by the waves seen so far: a task's present attempt is in its highest wave
-	for i := len(p.Waves) - 1; i >= 0; i-- {
+	for i := range p.Waves {
 		w := &p.Waves[i]
 		if !open.Contains(w.Number) {
 			continue
 		}
-		p.recordWave(w, carried, reasons)
-		carried = carried.Union(w.Tasks)
+		p.recordWave(w, reasons)
 		if w.unfinished().Empty() {
 			open = open.Minus(indexset.Of(w.Number))
 		}
 	}
-	if len(p.Gone) > 0 {
+	if gone := indexset.Of(p.Gone...); !gone.Empty() {
 		for task := range p.ledger.In(ledger.Active) {
-			if !carried.Contains(task) {
+			if gone.Contains(int(p.ledger[task].Wave)) {
 				p.fail(task, p.deleted(task, "the Job of its wave was deleted"), reasons)
 			}
 		}
-		open = open.Minus(indexset.Of(p.Gone...))
+		open = open.Minus(gone)
 	}
 	p.Status.Waves.Open = open.String()
 	p.announceFailures(failures, reasons)
 }
 
-func (p *planner) recordWave(w *Wave, carried indexset.Set, reasons map[v1alpha1.Reason]int) {
+func (p *planner) recordWave(w *Wave, reasons map[v1alpha1.Reason]int) {
 	pods := map[int]Pod{}
 	for _, pod := range w.Pods {
 		pods[pod.Task] = pod
 	}
-	for task := range w.Failed.Minus(carried).All() {
-		if !p.active(task) {
+	for task := range w.Failed.All() {
+		if !p.carriedBy(w, task) {
 			continue
 		}
 		pod := pods[task]
-		if p.retriedInGone(w, task) {
-			pod = p.deleted(task, "the Job of its wave was deleted")
-		} else if !pod.Ended {
+		if !pod.Ended {
 			pod = p.deleted(task, "its pod is gone")
 		}
 		p.fail(task, pod, reasons)
@@ -131,13 +138,13 @@ func (p *planner) recordWave(w *Wave, carried indexset.Set, reasons map[v1alpha1
 	for _, pod := range w.Successes {
 		sampled[pod.Task] = pod
 	}
-	for task := range w.Succeeded.Minus(carried).All() {
-		if p.active(task) {
+	for task := range w.Succeeded.All() {
+		if p.carriedBy(w, task) {
 			p.succeed(task, sampled)
 		}
 	}
 	for _, pod := range w.Pods {
-		if p.active(pod.Task) && !carried.Contains(pod.Task) && !pod.Ended && !pod.Deleting && !w.Suspended {
+		if p.carriedBy(w, pod.Task) && !pod.Ended && !pod.Deleting && !w.Suspended {
 			p.checkStart(pod, reasons)
 		}
 	}
@@ -147,25 +154,6 @@ func (p *planner) recordWave(w *Wave, carried indexset.Set, reasons map[v1alpha1
 func (p *planner) deleted(task int, message string) Pod {
 	return Pod{Task: task, Ended: true, Outcome: outcome.Outcome{
 		Reason: v1alpha1.ReasonDeleted, FinishedAt: p.now, Message: message}}
-}
-
-// retriedInGone is true when the failure that the wave tells of an active task is recorded already: the task's present
-// attempt was in a later wave, whose Job is gone.
-func (p *planner) retriedInGone(w *Wave, task int) bool {
-	if len(p.Gone) == 0 || slices.Max(p.Gone) < w.Number {
-		return false
-	}
-	told := 0
-	for i := range p.Waves {
-		if p.Waves[i].Failed.Contains(task) {
-			told++
-		}
-	}
-	return told <= p.ledger[task].Attempts()
-}
-
-func (p *planner) active(task int) bool {
-	return task < len(p.ledger) && p.ledger[task].State == ledger.Active
 }
 
 func (p *planner) succeed(task int, sampled map[int]Pod) {
@@ -239,7 +227,7 @@ func (p *planner) fail(task int, pod Pod, reasons map[v1alpha1.Reason]int) {
 	if grow && t.Growth < math.MaxUint8 {
 		t.Growth++
 	}
-	t.State, t.Due = ledger.Pending, 0
+	t.State, t.Due, t.Wave = ledger.Pending, 0, 0
 	if delay > 0 {
 		t.Due = p.due(pod.Outcome.FinishedAt, delay)
 	}
@@ -306,7 +294,8 @@ func (p *planner) attempt(pod Pod, number int) v1alpha1.Attempt {
 	return record
 }
 
-// announceFailures caps status.failures, cleans the log tails of the new ones, and emits one Event for all attempts that failed since the last look.
+// announceFailures caps status.failures, cleans the log tails of the new ones, and emits one Event for all attempts that
+// failed since the last look.
 func (p *planner) announceFailures(before int, reasons map[v1alpha1.Reason]int) {
 	added := p.Status.Failures[before:]
 	if len(added) == 1 {

@@ -190,7 +190,7 @@ func (p *planner) progress() (reason, message string) {
 		}
 		for _, pod := range w.Pods {
 			trouble := waiting[pod.Waiting.Reason]
-			if pod.Ended || pod.Deleting || trouble == "" || !p.active(pod.Task) {
+			if pod.Ended || pod.Deleting || trouble == "" || !p.carriedBy(w, pod.Task) {
 				continue
 			}
 			if since := pod.Waiting.Since.Add(troubleAfter); p.now.Before(since) {

@@ -118,7 +118,7 @@ func (p *planner) dropPods() {
 			continue // not recorded yet, so neither are its tasks
 		}
 		for _, pod := range p.Waves[i].Pods {
-			wanted := pod.Task < min(len(p.Ledger), len(p.ledger)) && p.Ledger[pod.Task].State == ledger.Active
+			wanted := pod.Task < len(p.ledger) && p.Unrecorded(&p.Waves[i], pod.Task)
 			if !wanted && !pod.Ended && !pod.Deleting {
 				p.DeletePods = append(p.DeletePods, pod)
 			}

@@ -317,7 +317,7 @@ func TestJobDeletedBySomebodyElse(t *testing.T) {
 		w.deleteJob(1)
 		w.settle()
 		expect(t, "Error and Deleted", [2]int{w.state(v1alpha1.ReasonError), w.state(v1alpha1.ReasonDeleted)}, [2]int{1, 1})
-		expect(t, "counted failures", w.ledger()[0], ledger.Task{State: ledger.Active, Failures: 1, Disruptions: 1})
+		expect(t, "counted failures", w.ledger()[0], ledger.Task{State: ledger.Active, Failures: 1, Disruptions: 1, Wave: 2})
 	})
 	t.Run("a failure that is new is counted though another Job is gone", func(t *testing.T) {
 		w := started(tasks(2), backoff(0, 0))
