@@ -1,5 +1,6 @@
 // Package integration tests BatchRun against a control plane without nodes: a real API server, with the project's
-// CustomResourceDefinition in it.
+// CustomResourceDefinition in it, a real controller manager, which runs the Jobs, and a real scheduler. The operator
+// runs in the test's process, as its service account; a kubelet of the tests' own plays the pods.
 //
 // It uses the cluster that KUBECONFIG names; where it is not set, it starts one and stops it at the end.
 package integration
@@ -24,6 +25,7 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
@@ -76,7 +78,12 @@ var _ = BeforeSuite(func() {
 	k8sClient, err = client.New(cfg, client.Options{Scheme: scheme})
 	Expect(err).NotTo(HaveOccurred())
 
+	ctrl.SetLogger(GinkgoLogr)
+	SetDefaultEventuallyTimeout(time.Minute)
+	SetDefaultEventuallyPollingInterval(50 * time.Millisecond)
 	installCRDs()
+	installRoles()
+	registerNode()
 })
 
 // startCluster returns the path of the new cluster's kubeconfig.
@@ -116,12 +123,22 @@ func installCRDs() {
 	GinkgoHelper()
 	out, err := kubectl("", "apply", "-k", filepath.Join(root, "config", "crd"))
 	Expect(err).NotTo(HaveOccurred(), out)
-	out, err = kubectl("", "wait", "--for=condition=Established", "--timeout=30s",
-		"crd/batchruns.batchrun.io")
-	Expect(err).NotTo(HaveOccurred(), out)
+	Eventually(func() error { // it fails while there are no conditions yet
+		_, err := kubectl("", "wait", "--for=condition=Established", "--timeout=30s", "crd/batchruns.batchrun.io")
+		return err
+	}, propagateTime).Should(Succeed())
 	Eventually(func() error {
 		return k8sClient.List(ctx, &v1alpha1.BatchRunList{})
 	}, propagateTime).Should(Succeed())
+}
+
+// installRoles applies the operator's service account and what it may do.
+func installRoles() {
+	GinkgoHelper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: operatorNamespace}}
+	Expect(client.IgnoreAlreadyExists(k8sClient.Create(ctx, namespace))).To(Succeed())
+	out, err := kubectl("", "apply", "-k", filepath.Join(root, "config", "rbac"))
+	Expect(err).NotTo(HaveOccurred(), out)
 }
 
 // kubectl returns what kubectl printed, on either output.

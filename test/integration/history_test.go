@@ -1,0 +1,139 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/batchrun/batchrun/api/v1alpha1"
+	"github.com/batchrun/batchrun/controllers/indexset"
+)
+
+// history is every version of every run of a namespace.
+type history struct {
+	mutex    sync.Mutex
+	versions []*v1alpha1.BatchRun
+}
+
+// keepHistory watches the runs of a namespace until ctx ends.
+func keepHistory(ctx context.Context, namespace string) *history {
+	GinkgoHelper()
+	watching, err := client.NewWithWatch(cfg, client.Options{Scheme: scheme})
+	Expect(err).NotTo(HaveOccurred())
+	events, err := watching.Watch(ctx, &v1alpha1.BatchRunList{}, client.InNamespace(namespace))
+	Expect(err).NotTo(HaveOccurred())
+	h := &history{}
+	go func() {
+		defer events.Stop()
+		for event := range events.ResultChan() {
+			if run, ok := event.Object.(*v1alpha1.BatchRun); ok && event.Type != watch.Deleted {
+				h.mutex.Lock()
+				h.versions = append(h.versions, run)
+				h.mutex.Unlock()
+			}
+		}
+	}()
+	return h
+}
+
+// of are the versions of the run of this name.
+func (h *history) of(name string) []*v1alpha1.BatchRun {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	var versions []*v1alpha1.BatchRun
+	for _, version := range h.versions {
+		if version.Name == name {
+			versions = append(versions, version)
+		}
+	}
+	return versions
+}
+
+// violations are the invariants that any version broke.
+func (h *history) violations() []string {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	var found []string
+	last := map[string]*v1alpha1.BatchRun{}
+	for i, version := range h.versions {
+		wrong := append(checkStatus(version), checkStep(last[string(version.UID)], version)...)
+		for _, text := range wrong {
+			found = append(found, fmt.Sprintf("version %d of run %s: %s", i, version.Name, text))
+		}
+		last[string(version.UID)] = version
+	}
+	return found
+}
+
+// checkStatus returns what is wrong with one status.
+func checkStatus(run *v1alpha1.BatchRun) []string {
+	s := &run.Status
+	if s.ObservedGeneration == 0 {
+		return nil
+	}
+	var wrong []string
+	expect := func(ok bool, format string, args ...any) {
+		if !ok {
+			wrong = append(wrong, fmt.Sprintf(format, args...))
+		}
+	}
+	expect(s.Tasks > 0, "no tasks")
+	expect(s.Succeeded+s.Failed+s.Active+s.Pending == s.Tasks, "%d succeeded + %d failed + %d active + %d pending are not %d tasks",
+		s.Succeeded, s.Failed, s.Active, s.Pending, s.Tasks)
+	expect(s.Succeeded >= 0 && s.Failed >= 0 && s.Active >= 0 && s.Pending >= 0, "a negative count")
+	expect(s.Completions == fmt.Sprintf("%d/%d", s.Succeeded, s.Tasks), "completions %s", s.Completions)
+	succeeded, err := indexset.Parse(s.SucceededIndexes)
+	expect(err == nil && succeeded.Len() == int(s.Succeeded), "succeededIndexes %s of %d", s.SucceededIndexes, s.Succeeded)
+	failed, err := indexset.Parse(s.FailedIndexes)
+	expect(err == nil && failed.Len() == int(s.Failed), "failedIndexes %s of %d", s.FailedIndexes, s.Failed)
+	expect(succeeded.Intersect(failed).Empty(), "succeeded and failed: %s", succeeded.Intersect(failed))
+	expect(len(s.Failures) <= v1alpha1.MaxFailures && len(s.Successes) <= v1alpha1.MaxSuccesses, "%d failures, %d successes", len(s.Failures), len(s.Successes))
+	return wrong
+}
+
+// checkStep returns what is wrong with a version after the one before.
+func checkStep(before, after *v1alpha1.BatchRun) []string {
+	if before == nil {
+		return nil
+	}
+	var wrong []string
+	expect := func(ok bool, format string, args ...any) {
+		if !ok {
+			wrong = append(wrong, fmt.Sprintf(format, args...))
+		}
+	}
+	old, now := &before.Status, &after.Status
+	expect(now.ObservedGeneration >= old.ObservedGeneration, "observedGeneration falls from %d to %d", old.ObservedGeneration, now.ObservedGeneration)
+	expect(now.Waves.Next >= old.Waves.Next, "the next wave falls from %d to %d", old.Waves.Next, now.Waves.Next)
+	if old.CompletionTime != nil && now.ObservedGeneration == old.ObservedGeneration {
+		expect(now.Phase == old.Phase && old.CompletionTime.Equal(now.CompletionTime), "a finished run changes from %s to %s", old.Phase, now.Phase)
+	}
+	if old.Tasks != now.Tasks || old.Tasks == 0 {
+		return wrong
+	}
+	expect(now.Succeeded >= old.Succeeded, "succeeded falls from %d to %d", old.Succeeded, now.Succeeded)
+	expect(now.Failed >= old.Failed, "failed falls from %d to %d", old.Failed, now.Failed)
+	expect(now.Retries >= old.Retries, "retries fall from %d to %d", old.Retries, now.Retries)
+	for _, state := range old.PodStates {
+		expect(countOf(now, state.State) >= state.Count, "%s falls from %d to %d", state.State, state.Count, countOf(now, state.State))
+	}
+	was, _ := indexset.Parse(old.SucceededIndexes)
+	is, _ := indexset.Parse(now.SucceededIndexes)
+	expect(was.Minus(is).Empty(), "succeeded no more: %s", was.Minus(is))
+	return wrong
+}
+
+// countOf is how many attempts ended for a reason.
+func countOf(s *v1alpha1.BatchRunStatus, reason v1alpha1.Reason) int32 {
+	for _, state := range s.PodStates {
+		if state.State == reason {
+			return state.Count
+		}
+	}
+	return 0
+}

@@ -1,0 +1,256 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/batchrun/batchrun/api/v1alpha1"
+)
+
+// kubelet plays the pods of one namespace that the scheduler bound, as a script says.
+type kubelet struct {
+	namespace string
+	client    client.WithWatch
+	// rescripted tells the loop to look at all pods again.
+	rescripted chan struct{}
+
+	mutex    sync.Mutex
+	script   script
+	pods     map[types.UID]*corev1.Pod
+	attempts map[types.UID]attempt
+	// seen counts the pods of each task.
+	seen map[int]int
+	peak int
+	// faults are what a kubelet should never see.
+	faults []string
+}
+
+// attempt is what a pod is, as its container reads it.
+type attempt struct{ task, number int }
+
+// startKubelet plays the namespace's pods until ctx ends.
+func startKubelet(ctx context.Context, namespace string, s script) *kubelet {
+	GinkgoHelper()
+	watching, err := client.NewWithWatch(cfg, client.Options{Scheme: scheme})
+	Expect(err).NotTo(HaveOccurred())
+	k := &kubelet{
+		namespace: namespace, client: watching, rescripted: make(chan struct{}, 1), script: s,
+		pods: map[types.UID]*corev1.Pod{}, attempts: map[types.UID]attempt{}, seen: map[int]int{},
+	}
+	events, err := watching.Watch(ctx, &corev1.PodList{}, client.InNamespace(namespace))
+	Expect(err).NotTo(HaveOccurred())
+	go k.play(ctx, events)
+	return k
+}
+
+func (k *kubelet) play(ctx context.Context, events watch.Interface) {
+	defer GinkgoRecover()
+	defer events.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-k.rescripted:
+			for _, pod := range k.all() {
+				k.run(ctx, pod)
+			}
+		case event, ok := <-events.ResultChan():
+			if !ok {
+				if ctx.Err() == nil {
+					Fail("the watch of the pods ended")
+				}
+				return
+			}
+			if pod, ok := event.Object.(*corev1.Pod); ok {
+				k.note(event.Type, pod)
+				if event.Type != watch.Deleted {
+					k.run(ctx, pod)
+				}
+			}
+		}
+	}
+}
+
+// note keeps track of the pods.
+func (k *kubelet) note(event watch.EventType, pod *corev1.Pod) {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	if event == watch.Deleted {
+		delete(k.pods, pod.UID)
+		return
+	}
+	k.pods[pod.UID] = pod
+	k.peak = max(k.peak, k.unfinished())
+	if _, known := k.attempts[pod.UID]; known || !hasEnded(pod) && pod.Spec.NodeName == "" {
+		return
+	}
+	task, err := taskOf(pod)
+	if err != nil {
+		k.faults = append(k.faults, err.Error())
+		return
+	}
+	k.seen[task]++
+	k.attempts[pod.UID] = attempt{task, k.seen[task]}
+}
+
+// run brings a pod to where its script says.
+func (k *kubelet) run(ctx context.Context, pod *corev1.Pod) {
+	if pod.Spec.NodeName == "" {
+		return
+	}
+	changed := pod.DeepCopy()
+	switch {
+	case hasEnded(pod):
+	case pod.DeletionTimestamp != nil:
+		killed(changed)
+	default:
+		if becomes := k.fateOf(pod); becomes != nil {
+			becomes(changed)
+		}
+	}
+	if !equality.Semantic.DeepEqual(pod.Status, changed.Status) {
+		k.tolerate(ctx, k.client.Status().Patch(ctx, changed, client.StrategicMergeFrom(pod)))
+		return // the watch brings it back
+	}
+	if pod.DeletionTimestamp != nil && *pod.DeletionGracePeriodSeconds > 0 {
+		k.tolerate(ctx, k.client.Delete(ctx, pod, client.GracePeriodSeconds(0), client.Preconditions{UID: &pod.UID}))
+	}
+}
+
+func (k *kubelet) tolerate(ctx context.Context, err error) {
+	if ctx.Err() == nil && client.IgnoreNotFound(err) != nil {
+		k.mutex.Lock()
+		defer k.mutex.Unlock()
+		k.faults = append(k.faults, err.Error())
+	}
+}
+
+func (k *kubelet) fateOf(pod *corev1.Pod) fate {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	a, ok := k.attempts[pod.UID]
+	if !ok {
+		return nil
+	}
+	return k.script(a.task, a.number)
+}
+
+// turn changes the script, also for the pods that run.
+func (k *kubelet) turn(s script) {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	k.script = s
+	select {
+	case k.rescripted <- struct{}{}:
+	default:
+	}
+}
+
+func (k *kubelet) all() []*corev1.Pod {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	return slices.Collect(maps.Values(k.pods))
+}
+
+// unfinished is the number of pods that have not ended; the mutex is held.
+func (k *kubelet) unfinished() int {
+	n := 0
+	for _, pod := range k.pods {
+		if !hasEnded(pod) {
+			n++
+		}
+	}
+	return n
+}
+
+// running are the names of the running pods, those that are being stopped left out.
+func (k *kubelet) running() []string {
+	var names []string
+	for _, pod := range k.all() {
+		if pod.Status.Phase == corev1.PodRunning && pod.DeletionTimestamp == nil {
+			names = append(names, pod.Name)
+		}
+	}
+	return names
+}
+
+// podOf is the unfinished pod of a task, nil where it has none.
+func (k *kubelet) podOf(task int) *corev1.Pod {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	for uid, pod := range k.pods {
+		if a, ok := k.attempts[uid]; ok && a.task == task && !hasEnded(pod) {
+			return pod
+		}
+	}
+	return nil
+}
+
+// most is how many pods were unfinished at once.
+func (k *kubelet) most() int {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	return k.peak
+}
+
+// started is how many pods each task had.
+func (k *kubelet) started() map[int]int {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	return maps.Clone(k.seen)
+}
+
+// broken is what went wrong on the node.
+func (k *kubelet) broken() []string {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	return slices.Clone(k.faults)
+}
+
+func hasEnded(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+}
+
+// taskOf is the index of the task as a container of the pod reads it, by either name.
+func taskOf(pod *corev1.Pod) (int, error) {
+	values := map[string]string{}
+	for _, variable := range pod.Spec.Containers[0].Env {
+		value := variable.Value
+		if from := variable.ValueFrom; from != nil && from.FieldRef != nil {
+			value = field(pod, from.FieldRef.FieldPath)
+		}
+		values[variable.Name] = value
+	}
+	value := values[v1alpha1.EnvTaskIndex]
+	if other := values[v1alpha1.EnvCompletionIndex]; other != value {
+		return 0, fmt.Errorf("pod %s: %s is %q, %s is %q", pod.Name, v1alpha1.EnvTaskIndex, value, v1alpha1.EnvCompletionIndex, other)
+	}
+	task, err := strconv.Atoi(value)
+	if err != nil {
+		return 0, fmt.Errorf("pod %s: %s is %q", pod.Name, v1alpha1.EnvTaskIndex, value)
+	}
+	return task, nil
+}
+
+func field(pod *corev1.Pod, path string) string {
+	switch path {
+	case "metadata.labels['" + batchv1.JobCompletionIndexAnnotation + "']":
+		return pod.Labels[batchv1.JobCompletionIndexAnnotation]
+	case "metadata.annotations['" + batchv1.JobCompletionIndexAnnotation + "']":
+		return pod.Annotations[batchv1.JobCompletionIndexAnnotation]
+	}
+	return "no such field: " + path
+}

@@ -1,0 +1,107 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/batchrun/batchrun/controllers"
+)
+
+const (
+	operatorNamespace = "batchrun-system"
+	operatorUser      = "system:serviceaccount:" + operatorNamespace + ":batchrun-operator"
+)
+
+// operator is the real operator in the test's process, for the runs of one namespace.
+type operator struct {
+	reconciler *controllers.BatchRunReconciler
+	wire       *wire
+	cancel     context.CancelFunc
+	stopped    chan struct{}
+}
+
+// startOperator starts an operator that may do what its service account may.
+func startOperator(namespace string, w *wire, clock *movedClock, logs controllers.LogReader) *operator {
+	GinkgoHelper()
+	restConfig := rest.CopyConfig(cfg)
+	restConfig.Impersonate = rest.ImpersonationConfig{UserName: operatorUser}
+	restConfig.Wrap(w.over)
+
+	options := controllers.CacheOptions()
+	options.DefaultNamespaces = map[string]cache.Config{namespace: {}}
+	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
+		Scheme: scheme, Cache: options, Logger: GinkgoLogr,
+		Metrics:                 metricsserver.Options{BindAddress: "0"},
+		HealthProbeBindAddress:  "0",
+		Controller:              config.Controller{SkipNameValidation: ptr.To(true)},
+		GracefulShutdownTimeout: ptr.To(5 * time.Second),
+	})
+	Expect(err).NotTo(HaveOccurred())
+	if logs == nil {
+		clientset, err := kubernetes.NewForConfig(restConfig)
+		Expect(err).NotTo(HaveOccurred())
+		logs = controllers.PodLogs{Client: clientset}
+	}
+	o := &operator{wire: w, stopped: make(chan struct{}), reconciler: &controllers.BatchRunReconciler{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Logs: logs,
+		Recorder: mgr.GetEventRecorder("batchrun"), Clock: clock, MaxParallelism: 1000,
+	}}
+	var operatorContext context.Context
+	operatorContext, o.cancel = context.WithCancel(ctx)
+	Expect(o.reconciler.SetupWithManager(operatorContext, mgr, 4)).To(Succeed())
+	go func() {
+		defer GinkgoRecover()
+		defer close(o.stopped)
+		if err := mgr.Start(operatorContext); err != nil {
+			Expect(operatorContext.Err()).To(HaveOccurred(), "the operator stopped: %s", err)
+		}
+	}()
+	Eventually(mgr.Elected()).Should(BeClosed()) // a manager that is stopped while it starts may never end
+	return o
+}
+
+// kill ends the operator: from one moment on nothing it does reaches the API server.
+func (o *operator) kill() {
+	GinkgoHelper()
+	o.wire.cut.Store(true)
+	o.cancel()
+	Eventually(o.stopped).Should(BeClosed())
+}
+
+// movedClock is the real clock, put forward by tests that cannot wait.
+type movedClock struct{ ahead atomic.Int64 }
+
+// Now implements clock.PassiveClock.
+func (c *movedClock) Now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
+
+// Since implements clock.PassiveClock.
+func (c *movedClock) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
+
+func (c *movedClock) forward(d time.Duration) { c.ahead.Add(int64(d)) }
+
+// logs are the logs of all pods.
+type logs struct {
+	mutex sync.Mutex
+	read  []string
+}
+
+// Tail implements controllers.LogReader.
+func (l *logs) Tail(_ context.Context, _, pod, container string, _ int64) ([]byte, error) {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	l.read = append(l.read, pod)
+	return fmt.Appendf(nil, "the end of %s in %s\n", container, pod), nil
+}

@@ -1,0 +1,157 @@
+package integration
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// request is what a role allows or not.
+type request struct{ verb, group, resource string }
+
+func (r request) String() string { return fmt.Sprintf("%s %s.%s", r.verb, r.resource, r.group) }
+
+// writes is true for what changes anything.
+func (r request) writes() bool { return !slices.Contains([]string{"get", "list", "watch"}, r.verb) }
+
+// wire is the operator's connection to the API server: it notes each request, and breaks where a test says.
+type wire struct {
+	next http.RoundTripper
+	// cut is true once nothing comes through any more.
+	cut atomic.Bool
+
+	mutex    sync.Mutex
+	requests []request
+	fault    fault
+	// writes counts those that are not Events.
+	writes int
+}
+
+// fault says which write breaks, and how.
+type fault struct {
+	// write is the number of the write, from 1; 0 is none.
+	write int
+	// done is true when the write takes effect, and only its answer is lost.
+	done bool
+	// dies is true when the operator dies with it.
+	dies bool
+}
+
+func (f fault) String() string {
+	text := fmt.Sprintf("write %d is not done", f.write)
+	if f.done {
+		text = fmt.Sprintf("write %d is done and its answer lost", f.write)
+	}
+	if f.dies {
+		text += ", and the operator dies"
+	}
+	return text
+}
+
+var errBroken = errors.New("the connection is broken")
+
+// everyRequest is what all operators of the suite asked for.
+var everyRequest sync.Map
+
+func (w *wire) over(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(r *http.Request) (*http.Response, error) { return w.send(next, r) })
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func (w *wire) send(next http.RoundTripper, r *http.Request) (*http.Response, error) {
+	if w.cut.Load() {
+		return nil, errBroken
+	}
+	breaks, f := w.note(requestOf(r))
+	if !breaks {
+		return next.RoundTrip(r)
+	}
+	if f.dies {
+		w.cut.Store(true)
+	}
+	if f.done {
+		if response, err := next.RoundTrip(r); err == nil {
+			_ = response.Body.Close()
+		}
+	}
+	return nil, errBroken
+}
+
+// note says whether the request breaks.
+func (w *wire) note(r request) (bool, fault) {
+	if r.resource == "" {
+		return false, fault{}
+	}
+	everyRequest.Store(r, true)
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	w.requests = append(w.requests, r)
+	if !r.writes() || r.resource == "events" {
+		return false, fault{}
+	}
+	w.writes++
+	return w.writes == w.fault.write, w.fault
+}
+
+// written counts the requests so far that change anything.
+func (w *wire) written() map[request]int {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	counts := map[request]int{}
+	for _, r := range w.requests {
+		if r.writes() {
+			counts[r]++
+		}
+	}
+	return counts
+}
+
+// requestOf reads a request as the API server does; discovery is none.
+func requestOf(r *http.Request) request {
+	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	var of request
+	switch {
+	case parts[0] == "api" && len(parts) > 2:
+		parts = parts[2:]
+	case parts[0] == "apis" && len(parts) > 3:
+		of.group, parts = parts[1], parts[3:]
+	default:
+		return request{}
+	}
+	if parts[0] == "namespaces" && len(parts) > 2 {
+		parts = parts[2:]
+	}
+	of.resource = parts[0]
+	named := len(parts) > 1
+	if len(parts) > 2 {
+		of.resource += "/" + parts[2]
+	}
+	switch r.Method {
+	case http.MethodPost:
+		of.verb = "create"
+	case http.MethodPut:
+		of.verb = "update"
+	case http.MethodPatch:
+		of.verb = "patch"
+	case http.MethodDelete:
+		of.verb = "delete"
+		if !named {
+			of.verb = "deletecollection"
+		}
+	default:
+		of.verb = "get"
+		if r.URL.Query().Get("watch") != "" {
+			of.verb = "watch"
+		} else if !named {
+			of.verb = "list"
+		}
+	}
+	return of
+}
