@@ -16,12 +16,9 @@ import (
 	"github.com/batchrun/batchrun/controllers/plan"
 )
 
-// blocker is what only somebody else can take out of a run's way.
-type blocker struct{ reason, message string }
-
 // apply does what the plan says, but for the status. Each step may be repeated and the rest left to the next
 // reconcile: names and UIDs make it idempotent.
-func (r *BatchRunReconciler) apply(ctx context.Context, run *v1alpha1.BatchRun, p *plan.Plan) (*blocker, error) {
+func (r *BatchRunReconciler) apply(ctx context.Context, run *v1alpha1.BatchRun, p *plan.Plan) (*plan.Trouble, error) {
 	if !p.Acts() {
 		return nil, nil
 	}
@@ -33,8 +30,8 @@ func (r *BatchRunReconciler) apply(ctx context.Context, run *v1alpha1.BatchRun, 
 			client.Preconditions{UID: &run.UID, ResourceVersion: &run.ResourceVersion})
 	}
 	for _, adjustment := range p.Adjust {
-		if err := r.adjust(ctx, run, adjustment); err != nil {
-			return nil, err
+		if trouble, err := r.adjust(ctx, run, adjustment); trouble != nil || err != nil {
+			return trouble, err
 		}
 	}
 	for _, pod := range p.DeletePods {
@@ -48,8 +45,8 @@ func (r *BatchRunReconciler) apply(ctx context.Context, run *v1alpha1.BatchRun, 
 		}
 	}
 	for _, wave := range p.Start {
-		if blocked, err := r.start(ctx, run, wave); blocked != nil || err != nil {
-			return blocked, err
+		if trouble, err := r.start(ctx, run, wave); trouble != nil || err != nil {
+			return trouble, err
 		}
 	}
 	return nil, nil
@@ -77,48 +74,67 @@ func (r *BatchRunReconciler) mustBeCurrent(ctx context.Context, run *v1alpha1.Ba
 }
 
 // start creates the Job of a wave.
-func (r *BatchRunReconciler) start(ctx context.Context, run *v1alpha1.BatchRun, wave plan.NewWave) (*blocker, error) {
+func (r *BatchRunReconciler) start(ctx context.Context, run *v1alpha1.BatchRun, wave plan.NewWave) (*plan.Trouble, error) {
 	job := waveJob(run, wave)
 	err := r.Create(ctx, job)
+	if apierrors.IsAlreadyExists(err) {
+		return r.standsInTheWay(ctx, run, job.Name)
+	}
+	return refused(err, "creating", job.Name)
+}
+
+// refused turns the API server's refusal of a Job into a trouble of the run; other errors pass. A server error, such as
+// an admission webhook that does not answer, may be over soon: the run does not stall for it.
+func refused(err error, doing, jobName string) (*plan.Trouble, error) {
 	switch {
 	case err == nil:
 		return nil, nil
-	case apierrors.IsAlreadyExists(err):
-		return r.standsInTheWay(ctx, run, job.Name)
 	case apierrors.IsInvalid(err), apierrors.IsForbidden(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
-		return &blocker{v1alpha1.RunJobRefused, fmt.Sprintf("the API server refused Job %s: %s", job.Name, err)}, nil
+		return &plan.Trouble{Reason: v1alpha1.RunJobRefused, Stalled: true, Retry: blockedDelay,
+			Message: fmt.Sprintf("%s Job %s: the API server refused it: %s", doing, jobName, err)}, nil
+	case apierrors.IsInternalError(err):
+		return &plan.Trouble{Reason: v1alpha1.RunJobRefused, Retry: blockedDelay,
+			Message: fmt.Sprintf("%s Job %s: the API server failed: %s", doing, jobName, err)}, nil
 	}
-	return nil, fmt.Errorf("creating Job %s: %w", job.Name, err)
+	return nil, fmt.Errorf("%s Job %s: %w", doing, jobName, err)
 }
 
 // standsInTheWay tells whose the Job of that name is: the run's own, which the cache does not show yet, or a foreign
 // one, which is left alone.
-func (r *BatchRunReconciler) standsInTheWay(ctx context.Context, run *v1alpha1.BatchRun, name string) (*blocker, error) {
+func (r *BatchRunReconciler) standsInTheWay(ctx context.Context, run *v1alpha1.BatchRun, name string) (*plan.Trouble, error) {
 	job := &batchv1.Job{}
-	if err := r.Live.Get(ctx, client.ObjectKey{Namespace: run.Namespace, Name: name}, job); err != nil {
-		return nil, client.IgnoreNotFound(err) // gone meanwhile: the next reconcile tries again
+	if err := r.Live.Get(ctx, client.ObjectKey{Namespace: run.Namespace, Name: name}, job); apierrors.IsNotFound(err) {
+		return nil, errStale // gone meanwhile
+	} else if err != nil {
+		return nil, fmt.Errorf("looking up Job %s: %w", name, err)
 	}
-	if metav1.IsControlledBy(job, run) {
-		return nil, nil
+	owner := metav1.GetControllerOf(job)
+	switch {
+	case metav1.IsControlledBy(job, run):
+		return nil, errStale // what is to be started beyond it must not rest on a cache that lacks it
+	case job.DeletionTimestamp != nil, owner != nil && owner.Kind == "BatchRun" && owner.Name == run.Name:
+		return &plan.Trouble{Reason: v1alpha1.RunNameTaken, Retry: staleDelay,
+			Message: fmt.Sprintf("Job %s of an earlier run of this name is still going away", name)}, nil
 	}
-	return &blocker{v1alpha1.RunNameTaken, fmt.Sprintf(
-		"a Job %s exists that this run does not control; the run needs the name and goes on once that Job is deleted or renamed", name)}, nil
+	return &plan.Trouble{Reason: v1alpha1.RunNameTaken, Stalled: true, Retry: blockedDelay, Message: fmt.Sprintf(
+		"a Job %s exists that this run does not control; the run needs the name and goes on once that Job is deleted", name)}, nil
 }
 
 // adjust changes whether the Job of a wave is suspended, and how many pods it may have.
-func (r *BatchRunReconciler) adjust(ctx context.Context, run *v1alpha1.BatchRun, a plan.Adjustment) error {
+func (r *BatchRunReconciler) adjust(ctx context.Context, run *v1alpha1.BatchRun, a plan.Adjustment) (*plan.Trouble, error) {
 	patch, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{"uid": a.Wave.UID}, // a precondition: another Job of this name is a conflict
 		"spec":     map[string]any{"suspend": a.Suspend, "parallelism": a.Parallelism},
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	job := &batchv1.Job{ObjectMeta: objectKey(run, a.Wave.Name)}
-	if err := r.Patch(ctx, job, client.RawPatch(types.MergePatchType, patch)); client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("adjusting Job %s: %w", a.Wave.Name, err)
+	err = r.Patch(ctx, job, client.RawPatch(types.MergePatchType, patch))
+	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+		return nil, errStale
 	}
-	return nil
+	return refused(err, "adjusting", a.Wave.Name)
 }
 
 func (r *BatchRunReconciler) remove(ctx context.Context, object client.Object, preconditions client.Preconditions) error {

@@ -22,6 +22,8 @@ const (
 	eventDelay = 200 * time.Millisecond
 	// staleDelay is when to look again after the cache turned out to be behind the API server.
 	staleDelay = time.Second
+	// troubleInterval is the least time between two looks at the Events of a run.
+	troubleInterval = 10 * time.Second
 	// blockedDelay is when to try again to create a Job that was in somebody's way or was refused.
 	blockedDelay = 10 * time.Second
 	// reconciliationTimeout bounds one reconcile.
@@ -47,7 +49,9 @@ type BatchRunReconciler struct {
 	MaxParallelism int
 
 	vanished *vanishedPods
-	writes   writeTimes
+	// writes has when the status of a run was written last, troubles what the Events said of it.
+	writes   memory[time.Time]
+	troubles memory[plan.Trouble]
 }
 
 // +kubebuilder:rbac:groups=batchrun.io,resources=batchruns,verbs=get;list;watch;delete
@@ -64,6 +68,7 @@ func (r *BatchRunReconciler) Reconcile(ctx context.Context, req ctrl.Request) (c
 	run := &v1alpha1.BatchRun{}
 	if err := r.Get(ctx, req.NamespacedName, run); err != nil {
 		r.writes.forget(req.NamespacedName)
+		r.troubles.forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !run.DeletionTimestamp.IsZero() {
@@ -74,16 +79,21 @@ func (r *BatchRunReconciler) Reconcile(ctx context.Context, req ctrl.Request) (c
 		return ctrl.Result{}, err
 	}
 	p := plan.Make(*snapshot, r.Clock.Now())
-	blocked, err := r.apply(ctx, run, p)
-	switch {
-	case errors.Is(err, errStale):
+	trouble, err := r.apply(ctx, run, p)
+	if errors.Is(err, errStale) || p.DeleteRun && err == nil {
 		return ctrl.Result{RequeueAfter: staleDelay}, nil
-	case err != nil:
-		return ctrl.Result{}, err
-	case blocked != nil:
-		p.Block(run, blocked.reason, blocked.message, r.Clock.Now(), blockedDelay)
-	case len(p.Start) > 0 || p.DeleteRun:
-		return ctrl.Result{RequeueAfter: staleDelay}, nil // what was started is reported once it is observed
 	}
-	return r.report(ctx, run, p)
+	if err == nil && trouble == nil && len(p.Start) > 0 && run.Status.Waves.Next == 0 {
+		return ctrl.Result{RequeueAfter: staleDelay}, nil // a run that starts is reported once its first wave is observed
+	}
+	if trouble != nil {
+		snapshot.Trouble = *trouble
+		p = plan.Make(*snapshot, r.Clock.Now())
+	}
+	// What was learnt is reported even if not everything could be done.
+	result, reportErr := r.report(ctx, run, p)
+	if err := errors.Join(err, reportErr); err != nil {
+		return ctrl.Result{}, err
+	}
+	return result, nil
 }

@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"strconv"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -110,7 +111,9 @@ const (
 	podFailed    podClass = "failed"
 	// podWaiting waits for something that fails.
 	podWaiting podClass = "waiting"
-	// podStarting is on a node, and none of its containers was created yet.
+	// podDeleting is going away and has not ended.
+	podDeleting podClass = "deleting"
+	// podStarting is on a node that has not set up its volumes and network yet.
 	podStarting podClass = "starting"
 	podOther    podClass = "other"
 )
@@ -121,12 +124,28 @@ func classOf(pod *corev1.Pod) podClass {
 		return podSucceeded
 	case pod.Status.Phase == corev1.PodFailed:
 		return podFailed
+	case pod.DeletionTimestamp != nil:
+		return podDeleting
 	case outcome.WaitingFor(pod).Reason != "":
 		return podWaiting
-	case pod.Status.Phase == corev1.PodPending && pod.Spec.NodeName != "" && pod.DeletionTimestamp == nil:
+	case pod.Status.Phase == corev1.PodPending && !startingSince(pod).IsZero():
 		return podStarting
 	}
 	return podOther
+}
+
+// startingSince is when a pod was scheduled whose node has not set up its volumes and network yet; zero for others.
+func startingSince(pod *corev1.Pod) time.Time {
+	var since time.Time
+	for _, c := range pod.Status.Conditions {
+		switch {
+		case c.Type == corev1.PodReadyToStartContainers && c.Status == corev1.ConditionTrue:
+			return time.Time{}
+		case c.Type == corev1.PodScheduled && c.Status == corev1.ConditionTrue:
+			since = c.LastTransitionTime.Time
+		}
+	}
+	return since
 }
 
 func podKey(job types.UID, class podClass) string { return string(job) + "/" + string(class) }

@@ -13,8 +13,7 @@ import (
 
 // LogReader reads the logs of pods.
 type LogReader interface {
-	// Tail returns the end of a container's log, at most so many lines and 64 KiB. It fails where the kubelet does not
-	// answer within a few seconds.
+	// Tail returns the end of a container's log, at most so many lines and 64 KiB.
 	Tail(ctx context.Context, namespace, pod, container string, lines int64) ([]byte, error)
 }
 
@@ -28,8 +27,6 @@ type PodLogs struct{ Client kubernetes.Interface }
 
 // Tail implements LogReader.
 func (p PodLogs) Tail(ctx context.Context, namespace, pod, container string, lines int64) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, logTimeout)
-	defer cancel()
 	stream, err := p.Client.CoreV1().Pods(namespace).GetLogs(pod, &corev1.PodLogOptions{
 		Container: container, TailLines: ptr.To(lines)}).Stream(ctx)
 	if err != nil {

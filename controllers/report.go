@@ -3,13 +3,13 @@ package controllers
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -30,8 +30,11 @@ func (r *BatchRunReconciler) report(ctx context.Context, run *v1alpha1.BatchRun,
 		return result, nil
 	}
 	key := client.ObjectKeyFromObject(run)
-	if wait := r.writes.last(key).Add(statusInterval).Sub(now); wait > 0 && !p.Urgent {
-		return ctrl.Result{RequeueAfter: wait}, nil
+	if written, ok := r.writes.get(key, now); ok && !p.Urgent {
+		return ctrl.Result{RequeueAfter: max(written.Add(statusInterval).Sub(now), time.Millisecond)}, nil
+	}
+	if unseen, err := r.unseenWave(ctx, run, p); unseen || err != nil {
+		return ctrl.Result{RequeueAfter: staleDelay}, err
 	}
 	r.readTails(ctx, run, p)
 	reported := run.DeepCopy()
@@ -43,7 +46,7 @@ func (r *BatchRunReconciler) report(ctx context.Context, run *v1alpha1.BatchRun,
 		}
 		return ctrl.Result{}, fmt.Errorf("writing the status: %w", err)
 	}
-	r.writes.note(key, now)
+	r.writes.put(key, now, now)
 	for _, event := range p.Events {
 		kind := corev1.EventTypeNormal
 		if event.Warning {
@@ -54,9 +57,25 @@ func (r *BatchRunReconciler) report(ctx context.Context, run *v1alpha1.BatchRun,
 	return result, nil
 }
 
-// readTails reads the ends of the logs of the successes that the plan added to the status. A log that cannot be read
-// is said to be so; it never holds the run up.
+// unseenWave is true when the run is about to be finished without success and has a wave that the cache does not show:
+// what that wave still achieves would not be recorded.
+func (r *BatchRunReconciler) unseenWave(ctx context.Context, run *v1alpha1.BatchRun, p *plan.Plan) (bool, error) {
+	if p.Status.CompletionTime == nil || run.Status.CompletionTime != nil || p.Status.Phase == v1alpha1.PhaseSucceeded {
+		return false, nil
+	}
+	job := &batchv1.Job{}
+	err := r.Live.Get(ctx, client.ObjectKey{Namespace: run.Namespace, Name: waveName(run, int(p.Status.Waves.Next))}, job)
+	if client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("looking for a wave that was just started: %w", err)
+	}
+	return err == nil && metav1.IsControlledBy(job, run), nil
+}
+
+// readTails reads the ends of the logs of the successes that the plan added to the status, all within logTimeout. A log
+// that cannot be read is said to be so.
 func (r *BatchRunReconciler) readTails(ctx context.Context, run *v1alpha1.BatchRun, p *plan.Plan) {
+	ctx, cancel := context.WithTimeout(ctx, logTimeout)
+	defer cancel()
 	_, lines, bytes := run.Spec.LogTail()
 	added := p.Status.Successes[len(p.Status.Successes)-len(p.Tails):]
 	for i, pod := range p.Tails {
@@ -68,31 +87,4 @@ func (r *BatchRunReconciler) readTails(ctx context.Context, run *v1alpha1.BatchR
 		}
 		added[i].LogTail = logtail.Clean(log, lines, bytes)
 	}
-}
-
-// writeTimes remembers when the status of each run was written last.
-type writeTimes struct {
-	mutex sync.Mutex
-	times map[types.NamespacedName]time.Time
-}
-
-func (w *writeTimes) last(run types.NamespacedName) time.Time {
-	w.mutex.Lock()
-	defer w.mutex.Unlock()
-	return w.times[run]
-}
-
-func (w *writeTimes) note(run types.NamespacedName, at time.Time) {
-	w.mutex.Lock()
-	defer w.mutex.Unlock()
-	if w.times == nil {
-		w.times = map[types.NamespacedName]time.Time{}
-	}
-	w.times[run] = at
-}
-
-func (w *writeTimes) forget(run types.NamespacedName) {
-	w.mutex.Lock()
-	defer w.mutex.Unlock()
-	delete(w.times, run)
 }

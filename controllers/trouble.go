@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,42 +15,66 @@ import (
 	"github.com/batchrun/batchrun/controllers/plan"
 )
 
-// observeTrouble asks the cluster's Events why a wave that should have pods has none, or why a pod's containers are not
-// created: a quota, a missing volume. No status tells these.
-func (r *BatchRunReconciler) observeTrouble(ctx context.Context, run *v1alpha1.BatchRun, w *plan.Wave) error {
+// freshness is how old an Event may be that tells why something does not go on now: who writes them repeats them.
+const freshness = 5 * time.Minute
+
+// observeTrouble asks the cluster's Events why a wave that should have pods has none, or why a node does not set up a
+// pod: a quota, a missing volume. No status tells these. It asks for one wave, at most once in troubleInterval.
+func (r *BatchRunReconciler) observeTrouble(ctx context.Context, s *plan.Snapshot) error {
 	now := r.Clock.Now()
-	if w.Idle() && !now.Before(w.Created.Add(plan.IdleAfter)) {
-		event, err := r.lastWarning(ctx, run.Namespace, fields.Set{"involvedObject.uid": string(w.UID), "reason": "FailedCreate"})
-		if err != nil || event == nil {
-			return err
-		}
-		// The name of the pod is another one each time.
-		podName := regexp.MustCompile(regexp.QuoteMeta(w.Name) + `-\d+-[a-z0-9]{5}`)
-		w.Trouble = plan.Trouble{Reason: v1alpha1.RunPodsNotCreated, Message: fmt.Sprintf(
-			"the pods of Job %s cannot be created: %s", w.Name, podName.ReplaceAllString(event.Message, w.Name+"-…"))}
+	i := slices.IndexFunc(s.Waves, func(w plan.Wave) bool {
+		return w.Idle() && !now.Before(w.Created.Add(plan.IdleAfter)) ||
+			!w.Starting.IsZero() && !now.Before(w.Starting.Add(plan.IdleAfter))
+	})
+	if s.Trouble.Reason != "" || i < 0 {
 		return nil
 	}
-	if w.Starting.IsZero() || now.Before(w.Starting.Add(plan.IdleAfter)) {
+	key := client.ObjectKeyFromObject(s.Run)
+	if answer, ok := r.troubles.get(key, now); ok {
+		s.Trouble = answer
 		return nil
 	}
+	var err error
+	if s.Waves[i].Idle() {
+		s.Trouble, err = r.whyNoPods(ctx, s.Run, &s.Waves[i])
+	} else {
+		s.Trouble, err = r.whyNotSetUp(ctx, s.Run, &s.Waves[i])
+	}
+	if err == nil {
+		r.troubles.put(key, s.Trouble, now)
+	}
+	return err
+}
+
+func (r *BatchRunReconciler) whyNoPods(ctx context.Context, run *v1alpha1.BatchRun, w *plan.Wave) (plan.Trouble, error) {
+	event, err := r.lastWarning(ctx, run.Namespace, fields.Set{"involvedObject.uid": string(w.UID), "reason": "FailedCreate"})
+	if err != nil || event == nil {
+		return plan.Trouble{}, err
+	}
+	// The name of the pod is another one each time.
+	podName := regexp.MustCompile(regexp.QuoteMeta(w.Name) + `-\d+-[a-z0-9]{5}`)
+	return plan.Trouble{Reason: v1alpha1.RunPodsNotCreated, Message: fmt.Sprintf(
+		"the pods of Job %s cannot be created: %s", w.Name, podName.ReplaceAllString(event.Message, w.Name+"-…"))}, nil
+}
+
+func (r *BatchRunReconciler) whyNotSetUp(ctx context.Context, run *v1alpha1.BatchRun, w *plan.Wave) (plan.Trouble, error) {
 	var oldest *corev1.Pod
 	var oldestTask int
 	if err := r.eachPod(ctx, run, w, podStarting, func(pod *corev1.Pod, task int) bool {
 		oldest, oldestTask = pod, task
-		return !pod.CreationTimestamp.Time.Equal(w.Starting)
+		return !startingSince(pod).Equal(w.Starting)
 	}); err != nil || oldest == nil {
-		return err
+		return plan.Trouble{}, err
 	}
 	event, err := r.lastWarning(ctx, run.Namespace, fields.Set{"involvedObject.uid": string(oldest.UID)})
-	if err != nil || event == nil {
-		return err
+	if err != nil || event == nil || eventTime(event).Before(w.Starting) {
+		return plan.Trouble{}, err
 	}
-	w.Trouble = plan.Trouble{Reason: v1alpha1.RunStartFailing,
-		Message: fmt.Sprintf("task %d (pod %s): %s: %s", oldestTask, oldest.Name, event.Reason, event.Message)}
-	return nil
+	return plan.Trouble{Reason: v1alpha1.RunStartFailing,
+		Message: fmt.Sprintf("task %d (pod %s): %s: %s", oldestTask, oldest.Name, event.Reason, event.Message)}, nil
 }
 
-// lastWarning is the latest Warning among the Events that the fields select; nil where there is none.
+// lastWarning is the latest fresh Warning among the Events that the fields select; nil where there is none.
 func (r *BatchRunReconciler) lastWarning(ctx context.Context, namespace string, selected fields.Set) (*corev1.Event, error) {
 	selected["type"] = corev1.EventTypeWarning
 	var list corev1.EventList
@@ -57,9 +82,10 @@ func (r *BatchRunReconciler) lastWarning(ctx context.Context, namespace string, 
 		return nil, fmt.Errorf("looking up Events: %w", err)
 	}
 	var last *corev1.Event
+	lastTime := r.Clock.Now().Add(-freshness)
 	for i := range list.Items {
-		if last == nil || eventTime(last).Before(eventTime(&list.Items[i])) {
-			last = &list.Items[i]
+		if t := eventTime(&list.Items[i]); t.After(lastTime) {
+			last, lastTime = &list.Items[i], t
 		}
 	}
 	return last, nil
@@ -67,8 +93,12 @@ func (r *BatchRunReconciler) lastWarning(ctx context.Context, namespace string, 
 
 // eventTime is when an Event was last seen; which field tells depends on who wrote it.
 func eventTime(event *corev1.Event) time.Time {
-	latest := event.EventTime.Time
-	for _, t := range []time.Time{event.LastTimestamp.Time, event.CreationTimestamp.Time} {
+	latest := event.CreationTimestamp.Time
+	times := []time.Time{event.EventTime.Time, event.LastTimestamp.Time}
+	if event.Series != nil {
+		times = append(times, event.Series.LastObservedTime.Time)
+	}
+	for _, t := range times {
 		if t.After(latest) {
 			latest = t
 		}

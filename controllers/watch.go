@@ -27,6 +27,7 @@ func (r *BatchRunReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Mana
 		return err
 	}
 	r.vanished = newVanishedPods()
+	r.writes.lifetime, r.troubles.lifetime = statusInterval, troubleInterval
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.BatchRun{}).
 		Watches(&batchv1.Job{}, jobHandler()).
@@ -77,7 +78,7 @@ func worthALook() predicate.Predicate {
 			return false
 		}
 		class := classOf(pod)
-		return class == podFailed || class == podWaiting
+		return class == podFailed || class == podWaiting || class == podDeleting
 	}
 	return predicate.Funcs{
 		CreateFunc:  func(e event.CreateEvent) bool { return look(e.Object) },

@@ -36,6 +36,7 @@ type BatchRun struct {
 	Spec BatchRunSpec `json:"spec"`
 
 	// What happened so far. Written by the operator; it stays when the Jobs and pods are gone.
+	// +kubebuilder:default={observedGeneration: -1}
 	// +optional
 	Status BatchRunStatus `json:"status,omitempty"`
 }
@@ -204,7 +205,8 @@ const (
 // +kubebuilder:validation:XValidation:rule="has(self.reasons) != has(self.exitCodes)",message="a rule needs exactly one of reasons and exitCodes, else it matches nothing or is ambiguous"
 // +kubebuilder:validation:XValidation:rule="!has(self.memory) || (has(self.reasons) && self.reasons == ['OOMKilled'] && self.action == 'Count')",message="memory goes with reasons: [OOMKilled] and action: Count only: it is what the counted retry gets",fieldPath=".memory"
 type RetryRule struct {
-	// The rule matches attempts that ended for one of these reasons.
+	// The rule matches attempts that ended for one of these reasons, disruptions too: one for Evicted also decides on
+	// evictions by the node.
 	// +kubebuilder:validation:items:Enum=Error;OOMKilled;Evicted;Preempted;NodeLost;DeadlineExceeded;ImagePullFailed;StartFailed;Unschedulable;Deleted;Unknown
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=11

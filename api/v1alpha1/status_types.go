@@ -260,6 +260,12 @@ const (
 	RunReopened = "Reopened"
 	// RunCleanedUp: the Jobs and pods of the finished run are deleted (Event).
 	RunCleanedUp = "CleanedUp"
+	// RunPodNotEnding: a pod that is being deleted does not end: its node does not answer.
+	RunPodNotEnding = "PodNotEnding"
+	// RunWaitingForPods: pods of a deleted Job still run.
+	RunWaitingForPods = "WaitingForPods"
+	// RunWaveUnreadable: somebody changed what the Job of a wave says about its tasks.
+	RunWaveUnreadable = "WaveUnreadable"
 	// RunNameTaken: an object that the run does not control has the name of its next Job.
 	RunNameTaken = "NameTaken"
 	// RunJobRefused: the API server refused the run's next Job.

@@ -5,12 +5,14 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
@@ -20,6 +22,10 @@ import (
 	"github.com/batchrun/batchrun/api/v1alpha1"
 	"github.com/batchrun/batchrun/controllers"
 )
+
+// shutdownTimeout is for how long running reconciles may go on after a signal. It is shorter than the grace period of
+// the pod, so that the lease is given back.
+const shutdownTimeout = 20 * time.Second
 
 // options are the operator's flags.
 type options struct {
@@ -83,6 +89,7 @@ func run(o options) error {
 		LeaderElection:                o.leaderElect,
 		LeaderElectionID:              "batchrun.io",
 		LeaderElectionReleaseOnCancel: true,
+		GracefulShutdownTimeout:       ptr.To(shutdownTimeout),
 	})
 	if err != nil {
 		return err

@@ -38,6 +38,6 @@ func (p *planner) clean() {
 			p.ledger[task].State, p.ledger[task].Wave = ledger.Pending, 0
 		}
 		p.Status.Waves.Open = ""
-		p.event(false, v1alpha1.RunCleanedUp, "the run's Jobs and pods are deleted, its record stays")
+		p.event(false, v1alpha1.RunCleanedUp, "the run's Jobs are deleted, and with them their pods; its record stays")
 	}
 }

@@ -23,8 +23,13 @@ type Snapshot struct {
 	Ledger ledger.Ledger
 	// Waves are the run's waves whose Jobs exist, ascending by number.
 	Waves []Wave
-	// Gone are the numbers of open waves whose Jobs do not exist, as the API server itself says.
+	// Gone are the numbers of open waves whose Jobs do not exist, nor pods of theirs that have not ended, as the API
+	// server itself says.
 	Gone []int
+	// Leaving are the numbers of open waves whose Jobs do not exist, but pods of theirs that have not ended.
+	Leaving []int
+	// Trouble is what keeps the run from going on, or at least one of its waves from having pods.
+	Trouble Trouble
 	// MaxParallelism is the operator's ceiling on spec.parallelism.
 	MaxParallelism int
 }
@@ -33,6 +38,17 @@ type Snapshot struct {
 func (s *Snapshot) Unrecorded(w *Wave, task int) bool {
 	started := w.Number >= int(s.Run.Status.Waves.Next)
 	return started || task < len(s.Ledger) && s.Ledger[task].State == ledger.Active && s.Ledger[task].Wave == uint32(w.Number)
+}
+
+// HasUnwanted is true when some of the wave's tasks that have not ended are not to run in it any more: their attempt is
+// recorded as ended, or the run no longer has them.
+func (s *Snapshot) HasUnwanted(w *Wave) bool {
+	for task := range w.unfinished().All() {
+		if task >= s.Run.Spec.TaskCount() || !s.Unrecorded(w, task) {
+			return true
+		}
+	}
+	return false
 }
 
 // IdleAfter is for how long a wave may have no pod, or a pod no container, before the operator asks why.
@@ -49,8 +65,11 @@ type Wave struct {
 	Succeeded, Failed indexset.Set
 	Parallelism       int
 	Suspended         bool
-	// Active is the number of its pods that have not ended.
-	Active int
+	// Active is the number of its pods that have not ended, Terminating that of those that are going away.
+	Active, Terminating int
+	// Finished says how the Job ended, as its condition tells; empty while it goes on. It does nothing more then, even
+	// if some of its tasks have neither succeeded nor failed.
+	Finished string
 	// Stopped is true when the Job is finished, or suspended and all its pods are gone.
 	Stopped bool
 	// Deleting is true when somebody deleted the Job and it is still going away.
@@ -59,29 +78,43 @@ type Wave struct {
 	// Starting is since when the pod waits that has waited longest for its containers to be created; zero where none
 	// does.
 	Starting time.Time
-	// Trouble is a condition's reason and message that say why the wave has no pods, or why they do not start; empty
-	// where nothing is known.
-	Trouble Trouble
-	// Pods are its pods that failed, wait for something that fails, or are of tasks that the run no longer has.
+	// Unwatched is true when the Job is not in the cache, so that nothing tells when it changes.
+	Unwatched bool
+	// Pods are its pods that failed, are going away, or wait for something that fails; and all that have not ended where
+	// some of the wave's tasks are not to run in it any more.
 	Pods []Pod
 	// Successes are pods that succeeded, as many as the status still has room for.
 	Successes []Pod
 }
 
-// Trouble is what keeps a wave from going on, as the cluster's Events tell it.
-type Trouble struct{ Reason, Message string }
+// Trouble is what keeps a run from going on: the reason and message of a condition.
+type Trouble struct {
+	Reason, Message string
+	// Stalled is true when nothing goes on before somebody does something about it.
+	Stalled bool
+	// Retry is when the operator tries again; zero where something else will tell.
+	Retry time.Duration
+}
 
-// unfinished are the tasks whose attempt has not ended.
-func (w *Wave) unfinished() indexset.Set { return w.Tasks.Minus(w.Succeeded).Minus(w.Failed) }
+// unended are the tasks that have neither succeeded nor failed in the wave.
+func (w *Wave) unended() indexset.Set { return w.Tasks.Minus(w.Succeeded).Minus(w.Failed) }
+
+// unfinished are the tasks that may still be active in the wave.
+func (w *Wave) unfinished() indexset.Set {
+	if w.Finished != "" {
+		return indexset.Set{}
+	}
+	return w.unended()
+}
 
 // Idle is true when the wave should have pods and has none.
 func (w *Wave) Idle() bool {
-	return w.Active == 0 && !w.Suspended && !w.Deleting && !w.Stopped && w.share() > 0
+	return w.Active == 0 && w.Terminating == 0 && !w.Suspended && !w.Deleting && !w.Stopped && w.share() > 0
 }
 
 // share is how many of the wave's tasks can be active at once.
 func (w *Wave) share() int {
-	return min(w.Parallelism, w.Tasks.Len()-w.Succeeded.Len()-w.Failed.Len())
+	return min(w.Parallelism, w.unfinished().Len())
 }
 
 // Pod is what was observed of one attempt's pod.
@@ -94,8 +127,8 @@ type Pod struct {
 	Ended   bool
 	Outcome outcome.Outcome
 	Waiting outcome.Waiting
-	// Deleting is true when the pod is going away.
-	Deleting bool
+	// Deleting is when the pod should be gone; zero where it is not going away.
+	Deleting time.Time
 	// Container is the one whose log tells most.
 	Container string
 }
@@ -116,9 +149,6 @@ type Plan struct {
 	Events []Event
 	// WakeAt is when to look again even if nothing happens; zero where nothing is due.
 	WakeAt time.Time
-
-	// untold are the Events without the one for the condition Ready.
-	untold []Event
 }
 
 // Acts is true when the plan changes anything but the status.

@@ -139,12 +139,20 @@ func (p *planner) recordWave(w *Wave, reasons map[v1alpha1.Reason]int) {
 		sampled[pod.Task] = pod
 	}
 	for task := range w.Succeeded.All() {
-		if p.carriedBy(w, task) {
+		// A pending task succeeds here whose pod was given up at its start deadline and started all the same.
+		if p.carriedBy(w, task) || task < len(p.ledger) && p.ledger[task].State == ledger.Pending {
 			p.succeed(task, sampled)
 		}
 	}
+	if w.Finished != "" {
+		for task := range w.unended().All() {
+			if p.carriedBy(w, task) {
+				p.fail(task, p.deleted(task, "the Job of its wave ended: "+w.Finished), reasons)
+			}
+		}
+	}
 	for _, pod := range w.Pods {
-		if p.carriedBy(w, pod.Task) && !pod.Ended && !pod.Deleting && !w.Suspended {
+		if p.carriedBy(w, pod.Task) && !pod.Ended && pod.Deleting.IsZero() && !w.Suspended {
 			p.checkStart(pod, reasons)
 		}
 	}

@@ -3,7 +3,6 @@ package plan
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -25,6 +24,12 @@ const (
 	maxDueStep     = 256
 	// troubleAfter is for how long a pod may wait before the run speaks of it.
 	troubleAfter = 10 * time.Second
+	// stuckAfter is for how long a pod may be late in going away before the run speaks of it.
+	stuckAfter = 30 * time.Second
+	// leavingInterval is how often to look whether the pods of a deleted Job have ended.
+	leavingInterval = 5 * time.Second
+	// unwatchedInterval is how often to look at a Job that no watch tells of.
+	unwatchedInterval = 30 * time.Second
 	// maxConditionBytes bounds the message of a condition, maxNoteBytes that of an Event: the API server takes no more.
 	maxConditionBytes = 2 << 10
 	maxNoteBytes      = 1 << 10
@@ -111,10 +116,13 @@ func (p *planner) phase() v1alpha1.Phase {
 
 // summarize derives Suspended, Ready, Reconciling and Stalled from the rest, and an Event from what changed.
 func (p *planner) summarize() {
+	if p.Trouble.Retry > 0 {
+		p.wake(p.now.Add(p.Trouble.Retry))
+	}
 	if p.suspended() && !p.finished() {
 		p.setCondition(v1alpha1.ConditionSuspended, true, v1alpha1.RunSuspended, "spec.suspend is true")
 	} else if p.condition(v1alpha1.ConditionSuspended) != nil {
-		p.setCondition(v1alpha1.ConditionSuspended, false, v1alpha1.RunResumed, "spec.suspend is false")
+		p.setCondition(v1alpha1.ConditionSuspended, false, v1alpha1.RunResumed, "the run is not suspended any more")
 	}
 	if complete := p.condition(v1alpha1.ConditionComplete); complete != nil {
 		p.conclude(true, "", complete.Reason, complete.Message)
@@ -128,6 +136,10 @@ func (p *planner) summarize() {
 		p.conclude(false, v1alpha1.ConditionReconciling, target.Reason, "stopping the active attempts: "+target.Message)
 		return
 	}
+	if p.Trouble.Stalled {
+		p.conclude(false, v1alpha1.ConditionStalled, p.Trouble.Reason, p.Trouble.Message)
+		return
+	}
 	if p.suspended() {
 		p.conclude(false, "", v1alpha1.RunSuspended, "spec.suspend is true")
 		return
@@ -138,7 +150,6 @@ func (p *planner) summarize() {
 
 // conclude sets Ready, and of Reconciling and Stalled the given one only.
 func (p *planner) conclude(ready bool, state, reason, message string) {
-	p.untold = slices.Clone(p.Events)
 	old := meta.FindStatusCondition(p.Run.Status.Conditions, v1alpha1.ConditionReady)
 	stalled := state == v1alpha1.ConditionStalled
 	wasStalled := meta.IsStatusConditionTrue(p.Run.Status.Conditions, v1alpha1.ConditionStalled)
@@ -163,6 +174,7 @@ func (p *planner) conclude(ready bool, state, reason, message string) {
 var troubles = map[string]bool{
 	v1alpha1.RunUnschedulable: true, v1alpha1.RunImagePullFailing: true, v1alpha1.RunStartFailing: true,
 	v1alpha1.RunPodsNotCreated: true, v1alpha1.RunNameTaken: true, v1alpha1.RunJobRefused: true,
+	v1alpha1.RunPodNotEnding: true, v1alpha1.RunWaveUnreadable: true,
 }
 
 // waiting tells the trouble of a pod that waits.
@@ -174,6 +186,13 @@ var waiting = map[v1alpha1.Reason]string{
 
 // progress says how a run goes on, or what keeps it from going on.
 func (p *planner) progress() (reason, message string) {
+	if p.Trouble.Reason != "" {
+		return p.Trouble.Reason, p.Trouble.Message
+	}
+	if len(p.Leaving) > 0 {
+		p.wake(p.now.Add(leavingInterval))
+		return v1alpha1.RunWaitingForPods, fmt.Sprintf("the Job of wave %d was deleted; its tasks run again once its pods have ended", p.Leaving[0])
+	}
 	open := p.openWaves()
 	troubled := map[string]int{}
 	for i := range p.Waves {
@@ -185,21 +204,21 @@ func (p *planner) progress() (reason, message string) {
 		if w.Idle() || !w.Starting.IsZero() {
 			p.wake(later(w.Created.Add(IdleAfter), p.now.Add(IdleAfter/2)))
 		}
-		if w.Trouble.Reason != "" {
-			return w.Trouble.Reason, w.Trouble.Message
+		if w.Unwatched {
+			p.wake(p.now.Add(unwatchedInterval))
 		}
 		for _, pod := range w.Pods {
-			trouble := waiting[pod.Waiting.Reason]
-			if pod.Ended || pod.Deleting || trouble == "" || !p.carriedBy(w, pod.Task) {
+			trouble, text, since := pod.trouble()
+			if trouble == "" || !p.carriedBy(w, pod.Task) {
 				continue
 			}
-			if since := pod.Waiting.Since.Add(troubleAfter); p.now.Before(since) {
+			if p.now.Before(since) {
 				p.wake(since)
 				continue
 			}
 			troubled[trouble]++
 			if reason == "" {
-				reason, message = trouble, fmt.Sprintf("task %d (pod %s): %s", pod.Task, pod.Name, pod.Waiting.Message)
+				reason, message = trouble, fmt.Sprintf("task %d (pod %s): %s", pod.Task, pod.Name, text)
 			}
 		}
 	}
@@ -212,7 +231,23 @@ func (p *planner) progress() (reason, message string) {
 	if next, ok := p.nextRetry(); ok && open.Empty() {
 		return v1alpha1.RunWaitingForRetry, "nothing is active; the next attempt is due at " + next.UTC().Format(time.RFC3339)
 	}
-	return v1alpha1.RunProgressing, "attempts are active or about to start"
+	message = "attempts are active or about to start"
+	if p.spec.Parallelism != nil && int(*p.spec.Parallelism) > p.MaxParallelism {
+		message += fmt.Sprintf("; spec.parallelism is above the operator's ceiling of %d", p.MaxParallelism)
+	}
+	return v1alpha1.RunProgressing, message
+}
+
+// trouble says what keeps a pod from going on, and since when the run speaks of it; an empty reason where nothing does.
+func (pod *Pod) trouble() (reason, message string, since time.Time) {
+	switch {
+	case pod.Ended:
+		return "", "", time.Time{}
+	case !pod.Deleting.IsZero():
+		return v1alpha1.RunPodNotEnding, fmt.Sprintf("it was to be gone, but node %s does not say that it has ended; "+
+			"if the node is lost, delete it", pod.Node), pod.Deleting.Add(stuckAfter)
+	}
+	return waiting[pod.Waiting.Reason], pod.Waiting.Message, pod.Waiting.Since.Add(troubleAfter)
 }
 
 func later(a, b time.Time) time.Time {
@@ -235,20 +270,6 @@ func (p *planner) nextRetry() (first time.Time, ok bool) {
 		}
 	}
 	return first, ok
-}
-
-// Block turns the run Stalled: a Job that the plan wanted could not be created, for a reason that only somebody else
-// can end. The run tries again after the delay.
-func (p *Plan) Block(run *v1alpha1.BatchRun, reason, message string, now time.Time, delay time.Duration) {
-	b := planner{Snapshot: Snapshot{Run: run}, Plan: *p, now: now, spec: &run.Spec}
-	b.Events = b.untold
-	// A run that is blocked still was so all the time.
-	if still := meta.FindStatusCondition(run.Status.Conditions, v1alpha1.ConditionStalled); still != nil {
-		meta.SetStatusCondition(&b.Status.Conditions, *still)
-	}
-	b.conclude(false, v1alpha1.ConditionStalled, reason, message)
-	b.wake(now.Add(delay))
-	*p = b.Plan
 }
 
 func (p *planner) setCondition(conditionType string, status bool, reason, message string) {

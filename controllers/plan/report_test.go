@@ -43,7 +43,7 @@ func TestConditions(t *testing.T) {
 		{"pods that cannot be created", func() *world {
 			w := newWorld()
 			w.reconcile()
-			w.jobs[0].trouble = Trouble{v1alpha1.RunPodsNotCreated, "exceeded quota"}
+			w.jobs[0].trouble = Trouble{Reason: v1alpha1.RunPodsNotCreated, Message: "exceeded quota"}
 			w.settle()
 			return w
 		}, "Ready=False Reconciling=True", "InProgress", v1alpha1.PhaseRunning, v1alpha1.RunPodsNotCreated},
@@ -132,7 +132,7 @@ func TestEvents(t *testing.T) {
 	t.Run("an Event is as long as the API server takes at most", func(t *testing.T) {
 		w := newWorld()
 		w.reconcile()
-		w.jobs[0].trouble = Trouble{v1alpha1.RunPodsNotCreated, strings.Repeat("ü", 5000)}
+		w.jobs[0].trouble = Trouble{Reason: v1alpha1.RunPodsNotCreated, Message: strings.Repeat("ü", 5000)}
 		w.settle()
 		last := w.events[len(w.events)-1].Note
 		expect(t, "cut", len(last) <= 1024 && strings.HasSuffix(last, "…"), true)
@@ -140,13 +140,13 @@ func TestEvents(t *testing.T) {
 	})
 }
 
-func TestBlock(t *testing.T) {
+func TestTrouble(t *testing.T) {
 	t.Run("a taken name stalls the run, which goes on once the name is free", func(t *testing.T) {
 		w := newWorld(tasks(2))
 		w.foreign[0] = true
-		v := w.fresh()
-		p := Make(w.snapshot(v), w.now)
-		p.Block(v.run, v1alpha1.RunNameTaken, "Job r-0 is in the way", w.now, 10*time.Second)
+		s := w.snapshot(w.fresh())
+		s.Trouble = inTheWay
+		p := Make(s, w.now)
 		expect(t, "next look", p.WakeAt, w.now.Add(10*time.Second))
 		w.settle()
 		expect(t, "reason", w.reason("Stalled"), v1alpha1.RunNameTaken)

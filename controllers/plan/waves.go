@@ -8,8 +8,8 @@ import (
 	"github.com/batchrun/batchrun/controllers/ledger"
 )
 
-// maxStartsAtOnce bounds the waves that one plan starts; the next plan goes on.
-const maxStartsAtOnce = 16
+// MaxStartsAtOnce bounds the waves that one plan starts; the next plan goes on.
+const MaxStartsAtOnce = 16
 
 // parallelism is how many tasks may be active at once.
 func (p *planner) parallelism() int {
@@ -55,7 +55,7 @@ func (p *planner) start() {
 		}
 	}
 	due := slices.Concat(retries, fresh)
-	for _, task := range due[:min(len(due), max(room, 0), maxStartsAtOnce)] {
+	for _, task := range due[:min(len(due), max(room, 0), MaxStartsAtOnce)] {
 		p.Start = append(p.Start, NewWave{
 			Number: next, Tasks: indexset.Of(task), Parallelism: 1, Growth: int(p.Ledger[task].Growth)})
 		next++
@@ -77,6 +77,13 @@ func (p *planner) shares() int {
 	for i := range p.Waves {
 		sum += p.Waves[i].share()
 	}
+	if leaving := indexset.Of(p.Leaving...); !leaving.Empty() {
+		for task := range p.ledger.In(ledger.Active) {
+			if leaving.Contains(int(p.ledger[task].Wave)) {
+				sum++
+			}
+		}
+	}
 	return sum
 }
 
@@ -88,9 +95,10 @@ func (p *planner) hold() {
 		room -= w.Parallelism
 	}
 	// The highest waves carry retries, which come first; what they leave is for the waves below.
-	shares := make([]int, len(p.Waves))
+	wanted, shares := make([]int, len(p.Waves)), make([]int, len(p.Waves))
 	for i := len(p.Waves) - 1; i >= 0; i-- {
-		shares[i] = min(p.Waves[i].share(), room)
+		wanted[i] = p.Waves[i].unfinished().Intersect(indexset.Interval(0, len(p.ledger)-1)).Len()
+		shares[i] = max(0, min(p.Waves[i].Parallelism, wanted[i], room))
 		room -= shares[i]
 	}
 	for i := len(p.Waves) - 1; i >= 0; i-- {
@@ -98,12 +106,12 @@ func (p *planner) hold() {
 		if w.Deleting || w.unfinished().Empty() {
 			continue
 		}
+		share := shares[i] + max(0, min(room, wanted[i]-shares[i]))
+		room -= share - shares[i]
 		parallelism := w.Parallelism
-		if shares[i] < w.share() {
-			parallelism = shares[i]
-		} else if more := min(room, w.unfinished().Len()-shares[i]); more > 0 {
-			parallelism = shares[i] + more
-			room -= more
+		// More than it can use does no harm, unless it would start tasks that the run no longer has.
+		if share > parallelism || share < min(parallelism, wanted[i]) || wanted[i] < w.unfinished().Len() {
+			parallelism = share
 		}
 		if suspend := p.halted(); suspend != w.Suspended || parallelism != w.Parallelism {
 			p.Adjust = append(p.Adjust, Adjustment{Wave: *w, Parallelism: parallelism, Suspend: suspend})
@@ -119,7 +127,7 @@ func (p *planner) dropPods() {
 		}
 		for _, pod := range p.Waves[i].Pods {
 			wanted := pod.Task < len(p.ledger) && p.Unrecorded(&p.Waves[i], pod.Task)
-			if !wanted && !pod.Ended && !pod.Deleting {
+			if !wanted && !pod.Ended && pod.Deleting.IsZero() {
 				p.DeletePods = append(p.DeletePods, pod)
 			}
 		}

@@ -183,7 +183,7 @@ func TestParallelism(t *testing.T) {
 		}
 		w.sync()
 		w.reconcile()
-		expect(t, "starts", len(w.reconcile().Start), maxStartsAtOnce)
+		expect(t, "starts", len(w.reconcile().Start), MaxStartsAtOnce)
 		w.settle()
 		expect(t, "active", w.active(), 40)
 	})

@@ -134,7 +134,12 @@ func (w *world) wave(s *Snapshot, job *simJob, next int, open indexset.Set) Wave
 		Succeeded: setOf(job.succeeded), Failed: setOf(job.failed),
 		Parallelism: job.parallelism, Suspended: job.suspended, Active: job.uncounted(),
 		Stopped: job.unfinished() == 0 || job.suspended && job.uncounted() == 0, Deleting: job.deleting, Created: job.created,
-		Trouble: job.trouble,
+	}
+	if job.unfinished() == 0 {
+		wave.Finished = "Complete"
+	}
+	if job.trouble.Reason != "" {
+		s.Trouble = job.trouble
 	}
 	if job.number < next && !open.Contains(job.number) {
 		return wave
@@ -146,7 +151,7 @@ func (w *world) wave(s *Snapshot, job *simJob, next int, open indexset.Set) Wave
 			if wave.Succeeded.Contains(task) && s.Unrecorded(&wave, task) && len(wave.Successes)+len(s.Run.Status.Successes) < v1alpha1.MaxSuccesses {
 				wave.Successes = append(wave.Successes, pod)
 			}
-		case pod.Ended || pod.Waiting.Reason != "" || task >= s.Run.Spec.TaskCount():
+		case pod.Ended || pod.Waiting.Reason != "" || s.HasUnwanted(&wave):
 			if live := w.jobs[job.number]; !pod.Ended && job.failed[task] && live != nil && live.pods[task] != nil && live.pods[task].Ended {
 				pod = *live.pods[task]
 			}
@@ -196,14 +201,18 @@ func (w *world) act(v view, p *Plan, writes int) bool {
 		}
 		w.writes++
 	}
-	return len(p.Start) == 0 // what was started is reported once it is observed
+	return len(p.Start) == 0 || v.run.Status.Waves.Next > 0 // a run that starts is reported once its first wave is observed
 }
+
+// inTheWay is the trouble that apply.go finds where a foreign Job has the name of the next wave.
+var inTheWay = Trouble{Reason: v1alpha1.RunNameTaken, Message: "a Job is in the way", Stalled: true, Retry: 10 * time.Second}
 
 // create is false where the name is taken: by the run's own Job that the cache does not show, or by a foreign one.
 func (w *world) create(v view, p *Plan, wave NewWave) bool {
 	if w.foreign[wave.Number] {
-		p.Block(v.run, v1alpha1.RunNameTaken, "a Job is in the way", w.now, 10*time.Second)
-		w.store(v, p)
+		s := w.snapshot(v)
+		s.Trouble = inTheWay
+		w.store(v, Make(s, w.now))
 		return false
 	}
 	if w.jobs[wave.Number] != nil {
