@@ -36,7 +36,7 @@ type BatchRun struct {
 	Spec BatchRunSpec `json:"spec"`
 
 	// What happened so far. Written by the operator; it stays when the Jobs and pods are gone.
-	// +kubebuilder:default={observedGeneration: -1}
+	// +kubebuilder:default={"observedGeneration":-1}
 	// +optional
 	Status BatchRunStatus `json:"status,omitempty"`
 }

@@ -83,6 +83,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: status
       type:
         namedType: com.github.batchrun.batchrun.api.v1alpha1.BatchRunStatus
+      default:
+        observedGeneration: -1
 - name: com.github.batchrun.batchrun.api.v1alpha1.BatchRunSpec
   map:
     fields:

@@ -11,7 +11,8 @@ import (
 //
 // RetryRule says what to do with attempts that failed for some reasons or with some exit codes.
 type RetryRuleApplyConfiguration struct {
-	// The rule matches attempts that ended for one of these reasons.
+	// The rule matches attempts that ended for one of these reasons, disruptions too: one for Evicted also decides on
+	// evictions by the node.
 	Reasons []apiv1alpha1.Reason `json:"reasons,omitempty"`
 	// The rule matches attempts that ended with reason Error and one of these exit codes.
 	ExitCodes *ExitCodesApplyConfiguration `json:"exitCodes,omitempty"`
