@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -236,4 +237,13 @@ func statusText(run *v1alpha1.BatchRun) string {
 		return err.Error()
 	}
 	return string(text)
+}
+
+// reconcile has the operator look at the run so many times, whatever it is waiting for.
+func (s *stage) reconcile(times int) {
+	GinkgoHelper()
+	for range times {
+		_, err := s.operator.reconciler.Reconcile(ctx, ctrl.Request{NamespacedName: s.key()})
+		Expect(err).NotTo(HaveOccurred())
+	}
 }
