@@ -139,9 +139,14 @@ func (p *planner) recordWave(w *Wave, reasons map[v1alpha1.Reason]int) {
 		sampled[pod.Task] = pod
 	}
 	for task := range w.Succeeded.All() {
-		// A pending task succeeds here whose pod was given up at its start deadline and started all the same.
-		if p.carriedBy(w, task) || task < len(p.ledger) && p.ledger[task].State == ledger.Pending {
+		switch {
+		case p.carriedBy(w, task):
 			p.succeed(task, sampled)
+		case task >= len(p.ledger) || p.ledger[task].State != ledger.Pending:
+		case p.ledger[task].Attempts() > 0: // its pod was given up at its start deadline and started all the same
+			p.succeed(task, sampled)
+		default: // it was taken out of spec.completions and put in again: its success may be counted already
+			p.ledger[task].State = ledger.Succeeded
 		}
 	}
 	if w.Finished != "" {
