@@ -16,7 +16,7 @@ var _ = Describe("Editing a run", func() {
 		r := start(ctx, "paused", `
 			completions: 4
 			parallelism: 2`,
-			"sleep 5s", "print done")
+			"sleep 15s from 2", "print done")
 		r.eventually(ctx, func(g Gomega, b *v1alpha1.BatchRun) {
 			g.Expect(b.Status.SucceededIndexes).To(Equal("0,1"))
 			g.Expect(r.activePods(ctx)).To(HaveLen(2))
@@ -89,9 +89,10 @@ var _ = Describe("Editing a run", func() {
 	})
 
 	It("holds for attempts that start later", func(ctx SpecContext) {
-		r := start(ctx, "edited", "retryPolicy: {backoff: {baseSeconds: 2}}", "print before", "sleep 4s", "exit 1")
+		r := start(ctx, "edited", "retryPolicy: {backoff: {baseSeconds: 2}}", "print before", "sleep 12s", "exit 1")
 		pod := r.runningPod(ctx)
-		r.edit(`["print", "before", "then", "sleep", "4s", "then", "exit", "1"]`, `["print", "after"]`)
+		r.edit(`["print", "before", "then", "sleep", "12s", "then", "exit", "1"]`, `["print", "after"]`)
+		Expect(r.activePods(ctx)).To(Equal([]string{pod}), "the edit came too late")
 		edited := r.finishes(ctx, v1alpha1.PhaseSucceeded)
 
 		Expect(edited.Status.Failures).To(HaveLen(1))

@@ -2,7 +2,9 @@
 //
 //	print WORD...            prints the words
 //	index WORD               prints the index of the task, as each variable has it, and the word
-//	sleep DURATION           waits, and exits with 143 when it is told to stop
+//	sleep DURATION [from INDEX]
+//	                         waits, and exits with 143 when it is told to stop; with a condition, only tasks from
+//	                         that index on
 //	allocate MEBIBYTES       takes memory, and keeps it
 //	write FILE MEBIBYTES     writes a file of that size
 //	exit CODE [below WAVE [every N]]
@@ -87,6 +89,16 @@ func sleep(args []string) error {
 	duration, err := time.ParseDuration(args[0])
 	if err != nil {
 		return err
+	}
+	if len(args) == 3 {
+		from, err := strconv.Atoi(args[2])
+		if err != nil {
+			return err
+		}
+		index, err := strconv.Atoi(os.Getenv("BATCHRUN_TASK_INDEX"))
+		if err != nil || index < from {
+			return err
+		}
 	}
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
