@@ -73,7 +73,7 @@ func (h *history) violations() []string {
 // checkStatus returns what is wrong with one status.
 func checkStatus(run *v1alpha1.BatchRun) []string {
 	s := &run.Status
-	if s.ObservedGeneration == 0 {
+	if s.ObservedGeneration <= 0 { // the operator has not seen it yet
 		return nil
 	}
 	var wrong []string

@@ -94,7 +94,7 @@ func (k *kubelet) note(event watch.EventType, pod *corev1.Pod) {
 	}
 	k.pods[pod.UID] = pod
 	k.peak = max(k.peak, k.unfinished())
-	if _, known := k.attempts[pod.UID]; known || !hasEnded(pod) && pod.Spec.NodeName == "" {
+	if _, known := k.attempts[pod.UID]; known || pod.Spec.NodeName == "" {
 		return
 	}
 	task, err := taskOf(pod)

@@ -247,3 +247,13 @@ func (s *stage) reconcile(times int) {
 		Expect(err).NotTo(HaveOccurred())
 	}
 }
+
+// caughtUp waits until the operator's cache shows the run as it is.
+func (s *stage) caughtUp() {
+	GinkgoHelper()
+	Eventually(func(g Gomega) {
+		cached := &v1alpha1.BatchRun{}
+		g.Expect(s.operator.reconciler.Get(ctx, s.key(), cached)).To(Succeed())
+		g.Expect(cached.ResourceVersion).To(Equal(s.get().ResourceVersion))
+	}).Should(Succeed())
+}

@@ -155,3 +155,17 @@ func requestOf(r *http.Request) request {
 	}
 	return of
 }
+
+// count is the number of writes so far, Events left out.
+func (w *wire) count() int {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	return w.writes
+}
+
+// total is the number of requests so far.
+func (w *wire) total() int {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	return len(w.requests)
+}

@@ -1,0 +1,67 @@
+package integration
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+
+	. "github.com/onsi/ginkgo/v2"
+	"github.com/onsi/ginkgo/v2/types"
+	. "github.com/onsi/gomega"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/batchrun/batchrun/api/v1alpha1"
+)
+
+var _ = Describe("What the operator asks of the API server", func() {
+	It("for a task that succeeds: one Job, at most three statuses, two Events", func() {
+		s := newStage(always(succeeds))
+		s.create(`{}`)
+		s.finishes(v1alpha1.PhaseSucceeded)
+		Eventually(s.events).Should(HaveLen(2))
+		s.caughtUp()
+		s.reconcile(3)
+
+		written := s.operator.wire.written()
+		status := request{"patch", "batchrun.io", "batchruns/status"}
+		Expect(written[status]).To(BeNumerically("<=", 3))
+		delete(written, status)
+		Expect(written).To(Equal(map[request]int{
+			{"create", "batch", "jobs"}:           1,
+			{"create", "events.k8s.io", "events"}: 2,
+		}))
+	})
+})
+
+// forAdmission are permissions that only an admission plugin asks for: OwnerReferencesPermissionEnforcement.
+var forAdmission = []request{{"update", v1alpha1.GroupVersion.Group, "batchruns/finalizers"}}
+
+var _ = ReportAfterSuite("the operator's role allows what the operator does, and nothing else", func(report Report) {
+	content, err := os.ReadFile(filepath.Join(root, "config", "rbac", "role.yaml"))
+	Expect(err).NotTo(HaveOccurred())
+	var role rbacv1.ClusterRole
+	Expect(yaml.UnmarshalStrict(content, &role)).To(Succeed())
+	allowed := map[request]bool{}
+	for _, rule := range role.Rules {
+		for _, group := range rule.APIGroups {
+			for _, resource := range rule.Resources {
+				for _, verb := range rule.Verbs {
+					allowed[request{verb, group, resource}] = true
+				}
+			}
+		}
+	}
+	everyRequest.Range(func(key, _ any) bool {
+		Expect(allowed).To(HaveKey(key), "the operator asks for what its role does not allow")
+		return true
+	})
+	specs := report.SpecReports.WithLeafNodeType(types.NodeTypeIt)
+	if specs.CountWithState(types.SpecStatePassed) < len(specs) {
+		return // only the whole suite needs all of the role
+	}
+	for permission := range allowed {
+		_, used := everyRequest.Load(permission)
+		Expect(used || slices.Contains(forAdmission, permission)).To(BeTrue(), "the role allows what the operator never does: %s", permission)
+	}
+})
