@@ -252,9 +252,6 @@ func TestStatusSize(t *testing.T) {
 		{"all failed, with texts that JSON makes six times as long", strings.Repeat("<", 512), func(int) *outcome.Outcome {
 			return &outcome.Outcome{Reason: v1alpha1.ReasonError, FinishedAt: epoch}
 		}},
-		{"all failed in a random order within six minutes", "m", func(int) *outcome.Outcome {
-			return &outcome.Outcome{Reason: v1alpha1.ReasonError, FinishedAt: epoch.Add(time.Duration(random.IntN(360)) * time.Second)}
-		}},
 		{"all failed in a random order within the day that ends now", "m", func(int) *outcome.Outcome {
 			return &outcome.Outcome{Reason: v1alpha1.ReasonError, FinishedAt: epoch.Add(time.Duration(random.IntN(86400)) * time.Second)}
 		}},

@@ -328,6 +328,25 @@ func TestJobDeletedBySomebodyElse(t *testing.T) {
 		w.settle()
 		expect(t, "Error and Deleted", [2]int{w.state(v1alpha1.ReasonError), w.state(v1alpha1.ReasonDeleted)}, [2]int{2, 1})
 	})
+	t.Run("while its pods are still going away, their tasks wait, and take their share of parallelism", func(t *testing.T) {
+		w := started(tasks(3), atOnce(2))
+		w.deleteJob(0)
+		s := w.snapshot(w.fresh())
+		s.Gone, s.Leaving = nil, []int{0}
+		p := Make(s, w.now)
+		expect(t, "acts", p.Acts(), false)
+		expect(t, "recorded", len(p.Status.PodStates), 0)
+		expect(t, "open", p.Status.Waves.Open, "0")
+	})
+	t.Run("a Job that somebody made end early gives its tasks back, uncounted", func(t *testing.T) {
+		w := started(tasks(2), failures(0))
+		s := w.snapshot(w.fresh())
+		s.Waves[0].Finished, s.Waves[0].Stopped, s.Waves[0].Active = "DeadlineExceeded", true, 0
+		p := Make(s, w.now)
+		expect(t, "failed, pending", [2]int32{p.Status.Failed, p.Status.Pending}, [2]int32{0, 2})
+		expect(t, "open", p.Status.Waves.Open, "")
+		expectText(t, p.Status.Failures[0].Message, "DeadlineExceeded")
+	})
 	t.Run("a pod that is gone before its end was seen was deleted", func(t *testing.T) {
 		w := started()
 		_, pod := w.attempt(0)
