@@ -98,7 +98,7 @@ var _ = Describe("An operator that crashes leads to the same end:", func() {
 			for k := 1; k <= writes; k++ {
 				faults = append(faults, fault{k, false, false}, fault{k, true, false}, fault{k, false, true}, fault{k, true, true})
 			}
-			for some := range slices.Chunk(faults, 12) { // at once: each mostly waits
+			for some := range slices.Chunk(faults, 20) { // at once: each mostly waits
 				playFaults(sc, some, expected)
 			}
 		})

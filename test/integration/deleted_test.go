@@ -4,6 +4,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -21,6 +22,18 @@ var _ = Describe("What a user deletes", func() {
 		Expect(counts(run)).To(Equal([3]int32{1, 0, 1}))
 		Expect(states(run)).To(Equal("Deleted 1, Completed 1"))
 		Expect(run.Status.Failures[0].Disruption).To(BeFalse())
+	})
+
+	It("a pod, through the Eviction API: a disruption, its task runs again at once", func() {
+		s := newStage(first(runs))
+		s.create(`{backoffLimit: 0}`)
+		s.runsPods(1)
+		Expect(k8sClient.SubResource("eviction").Create(ctx, s.kubelet.podOf(0), &policyv1.Eviction{})).To(Succeed())
+		run := s.finishes(v1alpha1.PhaseSucceeded)
+
+		Expect(counts(run)).To(Equal([3]int32{1, 0, 1}))
+		Expect(states(run)).To(Equal("Evicted 1, Completed 1"))
+		Expect(run.Status.Failures[0].Disruption).To(BeTrue())
 	})
 
 	It("a wave's Job: recorded results stay, the other tasks run again, uncounted", func() {

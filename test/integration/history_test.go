@@ -122,6 +122,9 @@ func checkStep(before, after *v1alpha1.BatchRun) []string {
 	for _, state := range old.PodStates {
 		expect(countOf(now, state.State) >= state.Count, "%s falls from %d to %d", state.State, state.Count, countOf(now, state.State))
 	}
+	expect(attempts(now)-attempts(old) == now.Succeeded+now.Failed+now.Retries-old.Succeeded-old.Failed-old.Retries,
+		"%d more attempts than before do not fit %d succeeded, %d failed, %d retries after %d, %d, %d", attempts(now)-attempts(old),
+		now.Succeeded, now.Failed, now.Retries, old.Succeeded, old.Failed, old.Retries)
 	was, _ := indexset.Parse(old.SucceededIndexes)
 	is, _ := indexset.Parse(now.SucceededIndexes)
 	expect(was.Minus(is).Empty(), "succeeded no more: %s", was.Minus(is))
@@ -136,4 +139,13 @@ func countOf(s *v1alpha1.BatchRunStatus, reason v1alpha1.Reason) int32 {
 		}
 	}
 	return 0
+}
+
+// attempts is how many attempts ended.
+func attempts(s *v1alpha1.BatchRunStatus) int32 {
+	var sum int32
+	for _, state := range s.PodStates {
+		sum += state.Count
+	}
+	return sum
 }

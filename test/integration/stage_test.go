@@ -50,6 +50,7 @@ func newStageWith(s script, w *wire) *stage {
 		cancel()
 		Expect(st.history.violations()).To(BeEmpty())
 		Expect(st.kubelet.broken()).To(BeEmpty())
+		Expect(st.operator.wire.careless).To(BeEmpty(), "deletes without the UID as precondition")
 	})
 	st.history = keepHistory(stageContext, st.namespace)
 	st.kubelet = startKubelet(stageContext, st.namespace, s)

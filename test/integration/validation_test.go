@@ -284,7 +284,7 @@ var _ = Describe("kubectl apply of a BatchRun", func() {
 				expected, err := yaml.Marshal(written.Object["spec"])
 				Expect(err).NotTo(HaveOccurred())
 				Expect(yaml.Marshal(kept.Object["spec"])).To(MatchYAML(expected))
-				Expect(kept.Object).NotTo(HaveKey("status"))
+				Expect(kept.Object["status"]).To(HaveKeyWithValue("observedGeneration", BeEquivalentTo(-1)), "the status of no operator")
 
 				out, err = kubectl(document(), args...)
 				Expect(err).NotTo(HaveOccurred(), out)

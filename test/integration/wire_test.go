@@ -3,7 +3,9 @@ package integration
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -29,7 +31,11 @@ type wire struct {
 	fault    fault
 	// writes counts those that are not Events.
 	writes int
+	// careless are the deletes that do not name the UID of what they mean.
+	careless []string
 }
+
+var uid = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
 
 // fault says which write breaks, and how.
 type fault struct {
@@ -70,6 +76,11 @@ func (w *wire) send(next http.RoundTripper, r *http.Request) (*http.Response, er
 		return nil, errBroken
 	}
 	breaks, f := w.note(requestOf(r))
+	if r.Method == http.MethodDelete && !namesUID(r) {
+		w.mutex.Lock()
+		w.careless = append(w.careless, r.URL.Path)
+		w.mutex.Unlock()
+	}
 	if !breaks {
 		return next.RoundTrip(r)
 	}
@@ -82,6 +93,20 @@ func (w *wire) send(next http.RoundTripper, r *http.Request) (*http.Response, er
 		}
 	}
 	return nil, errBroken
+}
+
+// namesUID is true when the options of a delete have a UID; in JSON or protobuf it is plain text.
+func namesUID(r *http.Request) bool {
+	if r.GetBody == nil {
+		return false
+	}
+	body, err := r.GetBody()
+	if err != nil {
+		return false
+	}
+	defer body.Close()
+	options, err := io.ReadAll(body)
+	return err == nil && uid.Match(options)
 }
 
 // note says whether the request breaks.
