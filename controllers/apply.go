@@ -134,6 +134,9 @@ func (r *BatchRunReconciler) adjust(ctx context.Context, run *v1alpha1.BatchRun,
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 		return nil, errStale
 	}
+	if err == nil {
+		r.adjusted.Add(job.UID, job.Generation)
+	}
 	return refused(err, "adjusting", a.Wave.Name)
 }
 

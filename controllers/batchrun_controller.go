@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/lru"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -30,8 +31,8 @@ const (
 	reconciliationTimeout = time.Minute
 )
 
-// errStale says that the run changed since it was observed: nothing may be done on that ground.
-var errStale = errors.New("the observed run is older than the API server's")
+// errStale says that the cache is behind the API server: nothing may be done on what it shows.
+var errStale = errors.New("the cache is behind the API server")
 
 // BatchRunReconciler brings each BatchRun from what it is to what its spec says.
 type BatchRunReconciler struct {
@@ -49,6 +50,8 @@ type BatchRunReconciler struct {
 	MaxParallelism int
 
 	vanished *vanishedPods
+	// adjusted has the generation of each Job as of the operator's last change to it.
+	adjusted *lru.Cache
 	// writes has when the status of a run was written last, troubles what the Events said of it.
 	writes   memory[time.Time]
 	troubles memory[plan.Trouble]
@@ -75,6 +78,9 @@ func (r *BatchRunReconciler) Reconcile(ctx context.Context, req ctrl.Request) (c
 		return ctrl.Result{}, nil // the garbage collector takes the Jobs and pods
 	}
 	snapshot, err := r.observe(ctx, run)
+	if errors.Is(err, errStale) {
+		return ctrl.Result{RequeueAfter: staleDelay}, nil
+	}
 	if err != nil {
 		return ctrl.Result{}, err
 	}

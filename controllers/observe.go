@@ -72,6 +72,9 @@ func (r *BatchRunReconciler) observeJobs(
 	jobs := map[int]*batchv1.Job{}
 	highest := int(run.Status.Waves.Next) - 1
 	for i := range list.Items {
+		if generation, ok := r.adjusted.Get(list.Items[i].UID); ok && list.Items[i].Generation < generation.(int64) {
+			return nil, errStale // the parallelism that the cache shows is not what it was set to
+		}
 		if number, ok := waveNumber(run, list.Items[i].Name); ok {
 			jobs[number] = &list.Items[i]
 			highest = max(highest, number)

@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/lru"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,6 +20,9 @@ import (
 	"github.com/batchrun/batchrun/api/v1alpha1"
 )
 
+// maxAdjusted bounds the Jobs whose generations are remembered, some bytes each: those that the cache may be behind of.
+const maxAdjusted = 5000
+
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
 // SetupWithManager registers the reconciler and what it watches: runs, their Jobs and their pods.
@@ -26,7 +30,7 @@ func (r *BatchRunReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Mana
 	if err := indexCache(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
-	r.vanished = newVanishedPods()
+	r.vanished, r.adjusted = newVanishedPods(), lru.New(maxAdjusted)
 	r.writes.lifetime, r.troubles.lifetime = statusInterval, troubleInterval
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.BatchRun{}).
