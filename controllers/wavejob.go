@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"maps"
 	"math"
 	"strconv"
 
@@ -50,9 +51,7 @@ func wavePodTemplate(run *v1alpha1.BatchRun, wave plan.NewWave, labels map[strin
 	if template.Labels == nil {
 		template.Labels = map[string]string{}
 	}
-	for key, value := range labels {
-		template.Labels[key] = value
-	}
+	maps.Copy(template.Labels, labels)
 	template.Spec.RestartPolicy = corev1.RestartPolicyNever
 	keep, _, _ := run.Spec.LogTail()
 	index := indexVariables(wave)

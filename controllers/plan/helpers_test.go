@@ -43,7 +43,7 @@ func atOnce(n int32) func(*spec)     { return func(s *spec) { s.Parallelism = &n
 func failures(n int32) func(*spec)   { return func(s *spec) { s.BackoffLimit = &n } }
 func suspended(yes bool) func(*spec) { return func(s *spec) { s.Suspend = &yes } }
 func cancelled(s *spec)              { s.Cancel = ptr.To(true) }
-func deadline(n int64) func(*spec)   { return func(s *spec) { s.ActiveDeadlineSeconds = &n } }
+func deadline100() func(*spec)       { return func(s *spec) { s.ActiveDeadlineSeconds = ptr.To[int64](100) } }
 func ttl(n int32) func(*spec)        { return func(s *spec) { s.TTLSecondsAfterFinished = &n } }
 func recordTTL(n int32) func(*spec)  { return func(s *spec) { s.RecordTTLSecondsAfterFinished = &n } }
 

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -66,8 +67,7 @@ func (p *planner) verdict(tasks, failed int) (reason, message string) {
 // lastFailure says how many tasks failed and how the last one did.
 func (p *planner) lastFailure(failed, tasks int) string {
 	text := fmt.Sprintf("%d of %s failed", failed, counted(tasks, "task"))
-	for i := len(p.Status.Failures) - 1; i >= 0; i-- {
-		last := p.Status.Failures[i]
+	for _, last := range slices.Backward(p.Status.Failures) {
 		if int(last.Index) < len(p.ledger) && p.ledger[last.Index].State == ledger.Failed {
 			return fmt.Sprintf("%s, the last one task %d after %s: %s", text, last.Index, counted(int(last.Attempt), "attempt"), describe(last))
 		}

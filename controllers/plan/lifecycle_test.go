@@ -79,7 +79,7 @@ func TestStartDeadlines(t *testing.T) {
 
 func TestActiveDeadline(t *testing.T) {
 	t.Run("it stops the run and fails it", func(t *testing.T) {
-		w := started(tasks(2), deadline(100))
+		w := started(tasks(2), deadline100())
 		w.succeed(0)
 		w.after(99 * time.Second)
 		expect(t, "phase", w.status().Phase, v1alpha1.PhaseRunning)
@@ -93,7 +93,7 @@ func TestActiveDeadline(t *testing.T) {
 		expect(t, "duration", w.status().Duration, "1m40s")
 	})
 	t.Run("it starts anew when the run is resumed", func(t *testing.T) {
-		w := started(deadline(100))
+		w := started(deadline100())
 		w.after(60 * time.Second)
 		w.edit(suspended(true))
 		w.after(1000 * time.Second)
@@ -106,14 +106,14 @@ func TestActiveDeadline(t *testing.T) {
 		expect(t, "phase", w.status().Phase, v1alpha1.PhaseFailed)
 	})
 	t.Run("it passes while a retry waits for its backoff", func(t *testing.T) {
-		w := started(deadline(100), backoff(360, 360))
+		w := started(deadline100(), backoff(360, 360))
 		p := w.fail(exitCode(1, w.now), 0)
 		expect(t, "next look", p.WakeAt.UTC(), w.now.Add(100*time.Second))
 		w.after(100 * time.Second)
 		expect(t, "reason", w.reason("Failed"), v1alpha1.RunDeadlineExceeded)
 	})
 	t.Run("a run whose last task ends at the deadline is complete", func(t *testing.T) {
-		w := started(deadline(100))
+		w := started(deadline100())
 		w.end(0, completed(w.now))
 		w.sync()
 		w.after(100 * time.Second)

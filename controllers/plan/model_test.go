@@ -210,7 +210,7 @@ func (m *model) podsEnd(t *rapid.T) {
 		}
 		for _, job := range m.jobs {
 			if job.pods[pod.Task] == pod {
-				m.endPod(job, pod, o)
+				m.endPod(pod, o)
 			}
 		}
 	}
@@ -335,7 +335,7 @@ func (m *model) rest() {
 			if pod.Waiting.Reason == "" || pod.Waiting.Reason == v1alpha1.ReasonUnschedulable {
 				for _, job := range m.jobs {
 					if job.pods[pod.Task] == pod {
-						m.endPod(job, pod, completed(m.now))
+						m.endPod(pod, completed(m.now))
 					}
 				}
 			}

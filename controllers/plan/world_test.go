@@ -190,7 +190,7 @@ func (w *world) act(v view, p *Plan, writes int) bool {
 		steps = append(steps, func() bool { delete(w.jobs, wave.Number); return true })
 	}
 	for _, wave := range p.Start {
-		steps = append(steps, func() bool { return w.create(v, p, wave) })
+		steps = append(steps, func() bool { return w.create(v, wave) })
 	}
 	for i, step := range steps {
 		if i >= writes {
@@ -208,7 +208,7 @@ func (w *world) act(v view, p *Plan, writes int) bool {
 var inTheWay = Trouble{Reason: v1alpha1.RunNameTaken, Message: "a Job is in the way", Stalled: true, Retry: 10 * time.Second}
 
 // create is false where the name is taken: by the run's own Job that the cache does not show, or by a foreign one.
-func (w *world) create(v view, p *Plan, wave NewWave) bool {
+func (w *world) create(v view, wave NewWave) bool {
 	if w.foreign[wave.Number] {
 		s := w.snapshot(v)
 		s.Trouble = inTheWay
@@ -270,14 +270,14 @@ func (w *world) after(d time.Duration) *Plan {
 
 // end ends the active attempt of a task.
 func (w *world) end(task int, o outcome.Outcome) {
-	job, pod := w.attempt(task)
+	_, pod := w.attempt(task)
 	if pod == nil {
 		panic(fmt.Sprintf("task %d has no active attempt", task))
 	}
-	w.endPod(job, pod, o)
+	w.endPod(pod, o)
 }
 
-func (w *world) endPod(job *simJob, pod *Pod, o outcome.Outcome) {
+func (w *world) endPod(pod *Pod, o outcome.Outcome) {
 	pod.Ended, pod.Outcome, pod.Waiting = true, o, outcome.Waiting{}
 	if o.Reason == v1alpha1.ReasonCompleted {
 		w.podSucceeded(pod.Task)
@@ -286,11 +286,11 @@ func (w *world) endPod(job *simJob, pod *Pod, o outcome.Outcome) {
 }
 
 // succeed and fail end the attempts of tasks and settle.
-func (w *world) succeed(tasks ...int) *Plan {
+func (w *world) succeed(tasks ...int) {
 	for _, task := range tasks {
 		w.end(task, completed(w.now))
 	}
-	return w.settle()
+	w.settle()
 }
 
 func (w *world) fail(o outcome.Outcome, tasks ...int) *Plan {
