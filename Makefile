@@ -62,7 +62,7 @@ integration: ## Run the tests against a control plane, started unless KUBECONFIG
 	go test ./test/integration/... -count=1 -timeout 45m $(GINKGO_FLAGS)
 
 .PHONY: e2e
-e2e: ## Run the tests on a real node, started unless KUBECONFIG is set.
+e2e: ## Run the tests on a real node of their own.
 	go test ./test/e2e/... -count=1 -timeout 60m $(GINKGO_FLAGS)
 
 ##@ Try
