@@ -19,12 +19,11 @@ import (
 
 // part is one program that is built from a pinned module.
 type part struct {
-	name    string
-	module  string // folder below parts/
-	pkg     string
-	flags   []string
-	libs    bool // needs a C compiler, pkg-config and libseccomp
-	control bool // part of the control plane
+	name   string
+	module string // folder below parts/
+	pkg    string
+	flags  []string
+	libs   bool // needs a C compiler, pkg-config and libseccomp
 }
 
 const kubernetesVersion = "1.37.2"

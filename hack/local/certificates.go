@@ -96,7 +96,8 @@ func (c *Cluster) makeKeys() error {
 		if id.server {
 			t.ExtKeyUsage = append(t.ExtKeyUsage, x509.ExtKeyUsageServerAuth)
 			t.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback, net.ParseIP(serviceIP)}
-			t.DNSNames = []string{"localhost", c.Name, "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"}
+			t.DNSNames = []string{"localhost", c.Name,
+				"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"}
 		}
 		if _, err := c.writeCert(id.name, t, ca, key.Public(), caKey); err != nil {
 			return err

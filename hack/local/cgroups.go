@@ -73,7 +73,7 @@ func delegate(dirs ...string) error {
 		if err != nil {
 			return err
 		}
-		for _, name := range strings.Fields(string(controllers)) {
+		for name := range strings.FieldsSeq(string(controllers)) {
 			// A controller that refuses is one that the kubelet does without, or names itself.
 			_ = os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+name), 0)
 		}

@@ -27,9 +27,8 @@ func (c *Cluster) startFakeNodes(ctx context.Context) error {
 		return err
 	}
 	// Stages that are there already may have been changed by their user.
-	var status *statusError
 	err = api.get(ctx, "/apis/kwok.x-k8s.io/v1alpha1/stages/pod-ready", nil)
-	if errors.As(err, &status) {
+	if _, answered := errors.AsType[*statusError](err); answered {
 		err = c.applyStages(ctx)
 	}
 	if err != nil {

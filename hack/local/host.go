@@ -23,7 +23,8 @@ func checkHost(kind NodeKind) error {
 		return nil
 	}
 	if os.Geteuid() != 0 {
-		return fmt.Errorf("a cluster with a real node needs root, to start containers. Try `sudo env PATH=$PATH ...`; --node fake and --node none need no root.\n%s", useYourOwn)
+		return fmt.Errorf("a cluster with a real node needs root, to start containers. "+
+			"Try `sudo env PATH=$PATH ...`; --node fake and --node none need no root.\n%s", useYourOwn)
 	}
 	for _, tool := range []string{"mount", "umount"} {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -79,10 +80,17 @@ func aptInstall(ctx context.Context, packages ...string) ([]byte, error) {
 // giveToSudoUser makes what sudo made belong to the user who called it, who may
 // want to go on without sudo.
 func giveToSudoUser(paths ...string) error {
-	uid, err := strconv.Atoi(os.Getenv("SUDO_UID"))
-	gid, err2 := strconv.Atoi(os.Getenv("SUDO_GID"))
-	if err != nil || err2 != nil || os.Geteuid() != 0 {
+	user, group := os.Getenv("SUDO_UID"), os.Getenv("SUDO_GID")
+	if user == "" || group == "" || os.Geteuid() != 0 {
 		return nil
+	}
+	uid, err := strconv.Atoi(user)
+	if err != nil {
+		return fmt.Errorf("SUDO_UID: %w", err)
+	}
+	gid, err := strconv.Atoi(group)
+	if err != nil {
+		return fmt.Errorf("SUDO_GID: %w", err)
 	}
 	for _, path := range paths {
 		if err := os.Lchown(path, uid, gid); err != nil {

@@ -212,17 +212,17 @@ func (c *Cluster) importImage(ctx context.Context, ref name.Reference) error {
 	read, write := io.Pipe()
 	go func() { write.CloseWithError(tarball.Write(ref, img, write)) }()
 	defer read.Close()
-	if _, err := c.ctr(ctx, read, "--namespace=k8s.io", "images", "import", "-"); err != nil {
+	if err := c.ctr(ctx, read, "--namespace=k8s.io", "images", "import", "-"); err != nil {
 		return fmt.Errorf("import image %s: %w", ref, err)
 	}
 	return nil
 }
 
 // ctr runs containerd's command line client against the cluster's node.
-func (c *Cluster) ctr(ctx context.Context, stdin io.Reader, args ...string) (string, error) {
+func (c *Cluster) ctr(ctx context.Context, stdin io.Reader, args ...string) error {
 	socket, err := c.containerdSocket()
 	if err != nil {
-		return "", err
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
@@ -230,9 +230,9 @@ func (c *Cluster) ctr(ctx context.Context, stdin io.Reader, args ...string) (str
 	cmd.Stdin = stdin
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("ctr %s: %w: %s", strings.Join(args, " "), err, lastLines(string(out), 3))
+		return fmt.Errorf("ctr %s: %w: %s", strings.Join(args, " "), err, lastLines(string(out), 3))
 	}
-	return string(out), nil
+	return nil
 }
 
 // buildPause makes the image that every pod's sandbox runs.

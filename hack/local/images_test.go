@@ -113,7 +113,7 @@ func TestRegistryServesAPull(t *testing.T) {
 func TestRegistriesAreAskedInOrder(t *testing.T) {
 	const mirror = "http://127.0.0.1:1"
 	online := registryFiles(false, mirror)["docker.io"]
-	if real, local := strings.Index(online, "https://registry-1.docker.io"), strings.Index(online, mirror); real < 0 || local < real {
+	if hub, local := strings.Index(online, "https://registry-1.docker.io"), strings.Index(online, mirror); hub < 0 || local < hub {
 		t.Errorf("docker.io must come first and the images made here second:\n%s", online)
 	}
 	offline := registryFiles(true, mirror)

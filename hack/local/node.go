@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"text/template"
 )
@@ -36,7 +37,7 @@ func (c *Cluster) startNode(ctx context.Context) error {
 	}
 	if len(running["node"]) == 0 {
 		// Whatever a node that was killed left behind must not disturb the next.
-		if err := c.kill(ctx, syscall.SIGKILL, isNodePart); err != nil {
+		if err := c.kill(ctx, isNodePart); err != nil {
 			return err
 		}
 		if err := removeCgroups(ctx, c.id()); err != nil {
@@ -140,18 +141,18 @@ func copySelf(to string) error {
 func (c *Cluster) tryOverlay() error {
 	dir := c.path("node", "overlay-test")
 	defer os.RemoveAll(dir)
-	options := ""
+	var options []string
 	for _, name := range []string{"lowerdir", "upperdir", "workdir"} {
 		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
 			return err
 		}
-		options += "," + name + "=" + filepath.Join(dir, name)
+		options = append(options, name+"="+filepath.Join(dir, name))
 	}
 	target := filepath.Join(dir, "target")
 	if err := os.MkdirAll(target, 0o755); err != nil {
 		return err
 	}
-	if err := syscall.Mount("overlay", target, "overlay", 0, options[1:]); err != nil {
+	if err := syscall.Mount("overlay", target, "overlay", 0, strings.Join(options, ",")); err != nil {
 		return err
 	}
 	return syscall.Unmount(target, 0)
@@ -257,6 +258,5 @@ func (c *Cluster) containerdReady(ctx context.Context) error {
 	if _, err := os.Stat(socket); errors.Is(err, fs.ErrNotExist) {
 		return errors.New("containerd does not listen yet")
 	}
-	_, err = c.ctr(ctx, nil, "version")
-	return err
+	return c.ctr(ctx, nil, "version")
 }

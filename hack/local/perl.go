@@ -93,7 +93,7 @@ func downloadPackages(ctx context.Context, dir string, packages []string) ([]str
 	out, err := download()
 	if err != nil {
 		// The lists of packages may be old; only root can renew them.
-		if _, err := exec.CommandContext(ctx, "apt-get", "update").CombinedOutput(); err == nil {
+		if exec.CommandContext(ctx, "apt-get", "update").Run() == nil {
 			out, err = download()
 		}
 		if err != nil {

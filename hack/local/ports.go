@@ -87,7 +87,7 @@ func chooseSubnet(id string, taken []netip.Prefix) (netip.Prefix, error) {
 // default route.
 func routes(table string) []netip.Prefix {
 	var out []netip.Prefix
-	for _, line := range strings.Split(table, "\n") {
+	for line := range strings.SplitSeq(table, "\n") {
 		f := strings.Fields(line)
 		if len(f) < 8 {
 			continue

@@ -80,6 +80,8 @@ func (c *Cluster) environment(part string) []string {
 func (c *Cluster) logFile(part string) string { return c.path("logs", part+".log") }
 
 // processes finds the running processes of the cluster by the part they are.
+// It may overlook one that has just been started: for a moment during exec, and
+// on a busy machine for a while, the environment in /proc is empty.
 func (c *Cluster) processes() (map[string][]*os.Process, error) {
 	return findProcesses("/proc", c.marker(""))
 }
@@ -117,7 +119,7 @@ func markedPart(environFile, markerPrefix string) (part string, ok bool) {
 	if err != nil {
 		return "", false // ended, or another user's
 	}
-	for _, entry := range bytes.Split(data, []byte{0}) {
+	for entry := range bytes.SplitSeq(data, []byte{0}) {
 		if rest, found := strings.CutPrefix(string(entry), markerVariable+"="+markerPrefix); found {
 			return rest, true
 		}
@@ -127,9 +129,9 @@ func markedPart(environFile, markerPrefix string) (part string, ok bool) {
 
 // kill ends every process of the cluster for which want is true, and waits
 // until they are gone.
-func (c *Cluster) kill(ctx context.Context, sig syscall.Signal, want func(part string) bool) error {
+func (c *Cluster) kill(ctx context.Context, want func(part string) bool) error {
 	deadline := time.Now().Add(20 * time.Second)
-	for sent := false; ; sent = true {
+	for {
 		running, err := c.processes()
 		if err != nil {
 			return err
@@ -141,16 +143,14 @@ func (c *Cluster) kill(ctx context.Context, sig syscall.Signal, want func(part s
 			}
 			left = append(left, part)
 			for _, p := range list {
-				if !sent || sig == syscall.SIGKILL {
-					_ = p.Signal(sig) // it may have just ended
-				}
+				_ = p.Kill() // it may have just ended
 			}
 		}
 		if len(left) == 0 {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("still running after signal %d: %s", sig, strings.Join(left, ", "))
+			return fmt.Errorf("still running after being killed: %s", strings.Join(left, ", "))
 		}
 		if err := sleep(ctx, 50*time.Millisecond); err != nil {
 			return err

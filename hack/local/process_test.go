@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -40,7 +39,7 @@ func startSleep(t *testing.T, c *Cluster, part string) {
 	if err := c.start(service{name: part, path: sleep, args: []string{"60"}}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.kill(context.Background(), syscall.SIGKILL, func(string) bool { return true }) })
+	t.Cleanup(func() { _ = c.kill(context.Background(), func(string) bool { return true }) })
 }
 
 func TestProcessesAreFoundByTheirCluster(t *testing.T) {
@@ -59,7 +58,7 @@ func TestProcessesAreFoundByTheirCluster(t *testing.T) {
 	if err != nil || len(running) != 2 || len(running["etcd"]) != 1 || len(running["kubelet"]) != 1 {
 		t.Fatalf("processes of a: %v, %v", running, err)
 	}
-	if err := a.kill(t.Context(), syscall.SIGKILL, func(part string) bool { return part == "etcd" }); err != nil {
+	if err := a.kill(t.Context(), func(part string) bool { return part == "etcd" }); err != nil {
 		t.Fatal(err)
 	}
 	if running, _ = a.processes(); len(running) != 1 || len(running["kubelet"]) != 1 {
@@ -102,5 +101,23 @@ func TestWaitForShowsTheLogOfWhatHasEnded(t *testing.T) {
 	}
 	if time.Since(start) > 10*time.Second {
 		t.Error("it waited for what could no longer come")
+	}
+}
+
+func TestWaitForBearsWithWhatIsNotSeenYet(t *testing.T) {
+	requireLinux(t)
+	c := testCluster(t, "a")
+	looks := 0
+	err := c.waitFor(t.Context(), "the API server", "kube-apiserver", []string{"etcd"}, func() error {
+		if looks++; looks == 3 {
+			startSleep(t, c, "etcd")
+		}
+		if looks < 5 {
+			return errors.New("no answer")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Errorf("got %v", err)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -32,10 +31,10 @@ func down(ctx context.Context, home, name string) error {
 			fmt.Fprintln(os.Stderr, "Warning:", err)
 		}
 	}
-	if err := c.kill(ctx, syscall.SIGKILL, func(part string) bool { return part == "node" }); err != nil {
+	if err := c.kill(ctx, func(part string) bool { return part == "node" }); err != nil {
 		return err
 	}
-	if err := c.kill(ctx, syscall.SIGKILL, func(string) bool { return true }); err != nil {
+	if err := c.kill(ctx, func(string) bool { return true }); err != nil {
 		return err
 	}
 	if err := removeCgroups(ctx, c.id()); err != nil {
@@ -94,7 +93,7 @@ func mountsBelow(mountinfo, dir string) []string {
 	// The kernel writes these characters as octal numbers.
 	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
 	var below []string
-	for _, line := range strings.Split(mountinfo, "\n") {
+	for line := range strings.SplitSeq(mountinfo, "\n") {
 		f := strings.Fields(line)
 		if len(f) < 5 {
 			continue

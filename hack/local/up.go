@@ -182,11 +182,15 @@ func (c *Cluster) ensure(services ...service) error {
 	return nil
 }
 
+// endedAfter is how long a part is missing before it counts as ended.
+const endedAfter = 2 * time.Second
+
 // waitFor asks until it gets no error. It gives up early when one of the parts
 // that are needed has ended, and shows that part's log; in the end, that of the
 // part which should have answered.
 func (c *Cluster) waitFor(ctx context.Context, what, answerer string, needed []string, ask func() error) error {
 	deadline := time.Now().Add(2 * time.Minute)
+	missing := map[string]time.Time{} // since when
 	for {
 		err := ask()
 		if err == nil {
@@ -200,7 +204,13 @@ func (c *Cluster) waitFor(ctx context.Context, what, answerer string, needed []s
 			return perr
 		}
 		for _, part := range needed {
-			if len(running[part]) == 0 {
+			since, again := missing[part]
+			switch {
+			case len(running[part]) > 0:
+				delete(missing, part)
+			case !again:
+				missing[part] = time.Now() // it may only have been overlooked, see processes
+			case time.Since(since) > endedAfter:
 				return fmt.Errorf("%s has ended.\n%s\n%s", part, c.logTail(part), c.startOver())
 			}
 		}
