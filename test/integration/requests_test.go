@@ -62,6 +62,10 @@ var _ = ReportAfterSuite("the operator's role allows what the operator does, and
 	}
 	for permission := range allowed {
 		_, used := everyRequest.Load(permission)
+		if permission.verb == "list" { // a cache lists where an older API server cannot stream what there is
+			_, watched := everyRequest.Load(request{"watch", permission.group, permission.resource})
+			used = used || watched
+		}
 		Expect(used || slices.Contains(forAdmission, permission)).To(BeTrue(), "the role allows what the operator never does: %s", permission)
 	}
 })

@@ -22,7 +22,6 @@ func (r request) writes() bool { return !slices.Contains([]string{"get", "list",
 
 // wire is the operator's connection to the API server: it notes each request, and breaks where a test says.
 type wire struct {
-	next http.RoundTripper
 	// cut is true once nothing comes through any more.
 	cut atomic.Bool
 
