@@ -1,0 +1,212 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/batchrun/batchrun/api/v1alpha1"
+	"github.com/batchrun/batchrun/controllers/outcome"
+	"github.com/batchrun/batchrun/controllers/plan"
+)
+
+// observePods adds to a wave those of its pods that plan asks about.
+func (r *BatchRunReconciler) observePods(ctx context.Context, s *plan.Snapshot, w *plan.Wave) error {
+	pods := map[int]plan.Pod{}
+	classes := []podClass{podFailed, podDeleting, podWaiting}
+	if s.HasUnwanted(w) {
+		classes = append(classes, podStarting, podOther)
+	}
+	for _, class := range classes {
+		if err := r.eachPod(ctx, s.Run, w, class, func(pod *corev1.Pod, task int) bool {
+			if newer(pods[task], pod) {
+				pods[task] = observePod(pod, task)
+			}
+			return true
+		}); err != nil {
+			return err
+		}
+	}
+	if err := r.observeUnseen(ctx, s, w, pods); err != nil {
+		return err
+	}
+	for _, pod := range pods {
+		w.Pods = append(w.Pods, pod)
+	}
+	slices.SortFunc(w.Pods, func(a, b plan.Pod) int { return a.Task - b.Task })
+	if err := r.observeSuccesses(ctx, s, w); err != nil {
+		return err
+	}
+	return r.eachPod(ctx, s.Run, w, podStarting, func(pod *corev1.Pod, _ int) bool {
+		if since := startingSince(pod); w.Starting.IsZero() || since.Before(w.Starting) {
+			w.Starting = since
+		}
+		return true
+	})
+}
+
+// observeSuccesses adds to a wave as many pods of tasks whose success is not recorded yet as the status has room for.
+func (r *BatchRunReconciler) observeSuccesses(ctx context.Context, s *plan.Snapshot, w *plan.Wave) error {
+	room := v1alpha1.MaxSuccesses - len(s.Run.Status.Successes)
+	if room <= 0 {
+		return nil
+	}
+	missing := map[int]bool{}
+	for task := range w.Succeeded.All() {
+		if s.Unrecorded(w, task) && len(missing) < room {
+			missing[task] = true
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	take := func(pod *corev1.Pod, task int) bool {
+		if missing[task] && pod.Status.Phase == corev1.PodSucceeded {
+			w.Successes = append(w.Successes, observePod(pod, task))
+			delete(missing, task)
+		}
+		return len(missing) > 0
+	}
+	if err := r.eachPod(ctx, s.Run, w, podSucceeded, take); err != nil || len(missing) == 0 {
+		return err
+	}
+	return r.eachLivePod(ctx, s.Run, w, slices.Sorted(maps.Keys(missing)), func(pod *corev1.Pod, task int) { take(pod, task) })
+}
+
+// eachPod calls visit for the wave's pods of a class until it returns false.
+func (r *BatchRunReconciler) eachPod(
+	ctx context.Context, run *v1alpha1.BatchRun, w *plan.Wave, class podClass, visit func(*corev1.Pod, int) bool,
+) error {
+	var list corev1.PodList
+	ofClass := client.MatchingFields{podsByWave: podKey(w.UID, class)}
+	if err := r.List(ctx, &list, client.InNamespace(run.Namespace), ofClass, client.UnsafeDisableDeepCopy); err != nil {
+		return fmt.Errorf("listing the pods of wave %d: %w", w.Number, err)
+	}
+	for i := range list.Items {
+		if task, ok := podTask(&list.Items[i], w); ok && !visit(&list.Items[i], task) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// eachLivePod calls visit for the pods of these tasks of the wave that the API server has.
+func (r *BatchRunReconciler) eachLivePod(
+	ctx context.Context, run *v1alpha1.BatchRun, w *plan.Wave, tasks []int, visit func(*corev1.Pod, int),
+) error {
+	for chunk := range slices.Chunk(tasks, liveChunk) {
+		positions := make([]string, 0, len(chunk))
+		for _, task := range chunk {
+			if position, ok := w.Tasks.Position(task); ok {
+				positions = append(positions, strconv.Itoa(position))
+			}
+		}
+		ofWave, err := labels.NewRequirement(batchv1.ControllerUidLabel, selection.Equals, []string{string(w.UID)})
+		if err != nil {
+			return err
+		}
+		atPositions, err := labels.NewRequirement(batchv1.JobCompletionIndexAnnotation, selection.In, positions)
+		if err != nil {
+			return err
+		}
+		var list corev1.PodList
+		selector := client.MatchingLabelsSelector{Selector: labels.NewSelector().Add(*ofWave, *atPositions)}
+		if err := r.Live.List(ctx, &list, client.InNamespace(run.Namespace), selector); err != nil {
+			return fmt.Errorf("looking up the pods of wave %d: %w", w.Number, err)
+		}
+		for i := range list.Items {
+			if task, ok := podTask(&list.Items[i], w); ok {
+				visit(&list.Items[i], task)
+			}
+		}
+	}
+	return nil
+}
+
+// liveChunk is how many pods are asked of the API server at once.
+const liveChunk = 100
+
+// observeUnseen finds the pods of tasks that the Job counted as failed and that the cache does not show as ended: on
+// the API server, where the cache is behind, else among those that were seen going away.
+func (r *BatchRunReconciler) observeUnseen(ctx context.Context, s *plan.Snapshot, w *plan.Wave, pods map[int]plan.Pod) error {
+	var missing []int
+	for task := range w.Failed.All() {
+		if s.Unrecorded(w, task) && !pods[task].Ended {
+			missing = append(missing, task)
+		}
+	}
+	if err := r.eachLivePod(ctx, s.Run, w, missing, func(pod *corev1.Pod, task int) {
+		if outcome.Ended(pod) && newer(pods[task], pod) {
+			pods[task] = observePod(pod, task)
+		}
+	}); err != nil {
+		return err
+	}
+	for _, task := range missing {
+		if pod := r.vanished.get(w, task); pod != nil && !pods[task].Ended {
+			pods[task] = vanishedPod(pod, task)
+		}
+	}
+	return nil
+}
+
+// podTask is the index of the task whose attempt a pod of the wave is.
+func podTask(pod *corev1.Pod, w *plan.Wave) (task int, ok bool) {
+	owner := metav1.GetControllerOf(pod)
+	if owner == nil || owner.UID != w.UID {
+		return 0, false
+	}
+	position, err := strconv.Atoi(pod.Annotations[batchv1.JobCompletionIndexAnnotation])
+	if err != nil || position < 0 || position >= w.Tasks.Len() {
+		return 0, false
+	}
+	return w.Tasks.At(position), true
+}
+
+// newer is true when pod is to be looked at rather than the one seen before: a resumed wave may still show a pod that
+// was stopped.
+func newer(seen plan.Pod, pod *corev1.Pod) bool {
+	return seen.Name == "" || !seen.Deleting.IsZero() || pod.DeletionTimestamp == nil
+}
+
+func observePod(pod *corev1.Pod, task int) plan.Pod {
+	p := plan.Pod{
+		Task: task, Name: pod.Name, UID: pod.UID, Node: pod.Spec.NodeName,
+		Ended: outcome.Ended(pod), Container: logContainer(pod),
+	}
+	if pod.DeletionTimestamp != nil {
+		p.Deleting = pod.DeletionTimestamp.Time
+	}
+	if p.Ended {
+		p.Outcome = outcome.Of(pod)
+	} else {
+		p.Waiting = outcome.WaitingFor(pod)
+	}
+	return p
+}
+
+func vanishedPod(pod *corev1.Pod, task int) plan.Pod {
+	p := observePod(pod, task)
+	p.Ended, p.Outcome, p.Waiting = true, outcome.Of(pod), outcome.Waiting{}
+	return p
+}
+
+// logContainer is the container whose log `kubectl logs` shows.
+func logContainer(pod *corev1.Pod) string {
+	if name := pod.Annotations["kubectl.kubernetes.io/default-container"]; name != "" {
+		return name
+	}
+	if len(pod.Spec.Containers) == 0 {
+		return ""
+	}
+	return pod.Spec.Containers[0].Name
+}
