@@ -24,6 +24,8 @@ func (r request) writes() bool { return !slices.Contains([]string{"get", "list",
 type wire struct {
 	// cut is true once nothing comes through any more.
 	cut atomic.Bool
+	// held is locked while the watches of runs bring nothing new.
+	held sync.RWMutex
 
 	mutex    sync.Mutex
 	requests []request
@@ -74,14 +76,19 @@ func (w *wire) send(next http.RoundTripper, r *http.Request) (*http.Response, er
 	if w.cut.Load() {
 		return nil, errBroken
 	}
-	breaks, f := w.note(requestOf(r))
+	asked := requestOf(r)
+	breaks, f := w.note(asked)
 	if r.Method == http.MethodDelete && !namesUID(r) {
 		w.mutex.Lock()
 		w.careless = append(w.careless, r.URL.Path)
 		w.mutex.Unlock()
 	}
 	if !breaks {
-		return next.RoundTrip(r)
+		response, err := next.RoundTrip(r)
+		if err == nil && asked.verb == "watch" && asked.resource == "batchruns" {
+			response.Body = lateBody{response.Body, &w.held}
+		}
+		return response, err
 	}
 	if f.dies {
 		w.cut.Store(true)
@@ -92,6 +99,20 @@ func (w *wire) send(next http.RoundTripper, r *http.Request) (*http.Response, er
 		}
 	}
 	return nil, errBroken
+}
+
+// lateBody hands on what it reads once held is not locked.
+type lateBody struct {
+	io.ReadCloser
+	held *sync.RWMutex
+}
+
+// Read implements io.Reader.
+func (b lateBody) Read(into []byte) (int, error) {
+	n, err := b.ReadCloser.Read(into)
+	b.held.RLock()
+	defer b.held.RUnlock()
+	return n, err
 }
 
 // namesUID is true when the options of a delete have a UID; in JSON or protobuf it is plain text.
