@@ -8,8 +8,8 @@ import (
 	"github.com/batchrun/batchrun/controllers/ledger"
 )
 
-// MaxStartsAtOnce bounds the waves that one plan starts; the next plan goes on.
-const MaxStartsAtOnce = 16
+// MaxStartsAtOnce bounds the waves that one plan starts. The next plan goes on once these are recorded.
+const MaxStartsAtOnce = 100
 
 // parallelism is how many tasks may be active at once.
 func (p *planner) parallelism() int {
@@ -26,8 +26,8 @@ func (p *planner) halted() bool { return p.finished() || p.stopping() || p.suspe
 // start gathers the tasks that are due into new waves, retries first, as far as spec.parallelism has room. It looks at
 // the stored ledger: a task whose last attempt is not recorded yet is not pending there.
 func (p *planner) start() {
-	if p.halted() {
-		return
+	if p.halted() || p.Status.Waves.Next != p.Run.Status.Waves.Next {
+		return // what was started before is recorded first
 	}
 	room := p.parallelism() - p.shares()
 	next := int(p.Status.Waves.Next)

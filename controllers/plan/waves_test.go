@@ -103,6 +103,7 @@ func TestAdoption(t *testing.T) {
 		w.reconcile() // records
 		w.reconcile() // creates waves 1, 2, 3
 		w.deleteJob(2)
+		expect(t, "starts before the others are recorded", len(w.reconcile().Start), 0)
 		p := w.reconcile()
 		expect(t, "starts", len(p.Start), 1)
 		expect(t, "the number after the highest", p.Start[0].Number, 4)
@@ -177,15 +178,15 @@ func TestParallelism(t *testing.T) {
 		expect(t, "active", w.active(), 7)
 	})
 	t.Run("a plan starts a bounded number of waves, and the next one goes on", func(t *testing.T) {
-		w := started(tasks(40), backoff(0, 0))
-		for task := range 40 {
+		w := started(tasks(MaxStartsAtOnce+40), backoff(0, 0))
+		for task := range MaxStartsAtOnce + 40 {
 			w.end(task, exitCode(1, w.now))
 		}
 		w.sync()
 		w.reconcile()
 		expect(t, "starts", len(w.reconcile().Start), MaxStartsAtOnce)
 		w.settle()
-		expect(t, "active", w.active(), 40)
+		expect(t, "active", w.active(), MaxStartsAtOnce+40)
 	})
 }
 
