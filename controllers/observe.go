@@ -36,8 +36,9 @@ func (r *BatchRunReconciler) observe(ctx context.Context, run *v1alpha1.BatchRun
 	if err != nil {
 		return nil, err
 	}
+	template := templateHash(run)
 	for number, job := range jobs {
-		wave, err := observeWave(number, job)
+		wave, err := observeWave(number, job, template)
 		if err != nil {
 			s.Trouble = plan.Trouble{Reason: v1alpha1.RunWaveUnreadable, Stalled: true,
 				Message: err.Error() + "; put it back, or delete the Job and its tasks run again"}
@@ -128,7 +129,7 @@ func waveNumber(run *v1alpha1.BatchRun, jobName string) (number int, ok bool) {
 }
 
 // observeWave reads a wave off its Job.
-func observeWave(number int, job *batchv1.Job) (*plan.Wave, error) {
+func observeWave(number int, job *batchv1.Job, template string) (*plan.Wave, error) {
 	tasks, err := indexset.Parse(job.Annotations[v1alpha1.AnnotationTasks])
 	if err == nil && tasks.Empty() {
 		err = errors.New("it lists no tasks")
@@ -156,6 +157,7 @@ func observeWave(number int, job *batchv1.Job) (*plan.Wave, error) {
 		Terminating: int(ptr.Deref(job.Status.Terminating, 0)),
 		Finished:    jobFinished(job),
 		Stopped:     jobStopped(job),
+		Outdated:    job.Annotations[v1alpha1.AnnotationTemplate] != template,
 		Unwatched:   job.Labels[v1alpha1.LabelRunUID] == "",
 		Deleting:    job.DeletionTimestamp != nil,
 		Created:     job.CreationTimestamp.Time,

@@ -1,6 +1,8 @@
 package controllers
 
 import (
+	"encoding/json"
+	"hash/fnv"
 	"maps"
 	"math"
 	"strconv"
@@ -29,10 +31,11 @@ func waveJob(run *v1alpha1.BatchRun, wave plan.NewWave) *batchv1.Job {
 	}
 	return &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace:       run.Namespace,
-			Name:            waveName(run, wave.Number),
-			Labels:          labels,
-			Annotations:     map[string]string{v1alpha1.AnnotationTasks: wave.Tasks.String()},
+			Namespace: run.Namespace,
+			Name:      waveName(run, wave.Number),
+			Labels:    labels,
+			Annotations: map[string]string{
+				v1alpha1.AnnotationTasks: wave.Tasks.String(), v1alpha1.AnnotationTemplate: templateHash(run)},
 			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(run, v1alpha1.GroupVersion.WithKind("BatchRun"))},
 		},
 		Spec: batchv1.JobSpec{
@@ -44,6 +47,17 @@ func waveJob(run *v1alpha1.BatchRun, wave plan.NewWave) *batchv1.Job {
 			Template:             wavePodTemplate(run, wave, labels),
 		},
 	}
+}
+
+// templateHash tells one spec.template from another.
+func templateHash(run *v1alpha1.BatchRun) string {
+	text, err := json.Marshal(run.Spec.Template)
+	if err != nil { // a pod template has nothing that JSON has not
+		panic(err)
+	}
+	hash := fnv.New64a()
+	hash.Write(text)
+	return strconv.FormatUint(hash.Sum64(), 36)
 }
 
 func wavePodTemplate(run *v1alpha1.BatchRun, wave plan.NewWave, labels map[string]string) corev1.PodTemplateSpec {

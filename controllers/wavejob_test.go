@@ -73,7 +73,7 @@ func TestWaveJob(t *testing.T) {
 		if got := job.Annotations[v1alpha1.AnnotationTasks]; got != "2,5-7" {
 			t.Errorf("annotation: got %q", got)
 		}
-		seen, err := observeWave(3, job)
+		seen, err := observeWave(3, job, "")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package v1alpha1
 
 import (
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -52,7 +53,7 @@ type BatchRunList struct {
 }
 
 // BatchRunSpec says what to run. Fields that a batch/v1 Job has too bear the same name and meaning.
-// An edit holds for attempts that start after it; nothing has to be deleted first.
+// It can be edited at any time; nothing has to be deleted first.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.retryPolicy) || !has(self.retryPolicy.rules) || self.retryPolicy.rules.all(r, !has(r.memory) || self.template.spec.containers.all(c, !has(c.resources) || [has(c.resources.limits) && 'memory' in c.resources.limits ? c.resources.limits['memory'] : 0, has(c.resources.requests) && 'memory' in c.resources.requests ? c.resources.requests['memory'] : 0].all(q, quantity(string(q)).compareTo(quantity(string(r.memory.max))) <= 0)))",message="memory.max of a rule must not be below the memory limit or request of a container: raise memory.max",fieldPath=".retryPolicy.rules"
 // +kubebuilder:validation:XValidation:rule="!has(self.retryPolicy) || !has(self.retryPolicy.rules) || !has(self.template.spec.initContainers) || self.retryPolicy.rules.all(r, !has(r.memory) || self.template.spec.initContainers.all(c, !has(c.resources) || [has(c.resources.limits) && 'memory' in c.resources.limits ? c.resources.limits['memory'] : 0, has(c.resources.requests) && 'memory' in c.resources.requests ? c.resources.requests['memory'] : 0].all(q, quantity(string(q)).compareTo(quantity(string(r.memory.max))) <= 0)))",message="memory.max of a rule must not be below the memory limit or request of an init container: raise memory.max",fieldPath=".retryPolicy.rules"
@@ -62,6 +63,8 @@ type BatchRunSpec struct {
 	// job.spec.template). restartPolicy is Never, the default here: the run retries with a new pod, so that the reason
 	// of each failure can be read and kept.
 	// Each container finds the index of its task in BATCHRUN_TASK_INDEX and JOB_COMPLETION_INDEX.
+	// An edit holds for retries, for added tasks and for attempts that could not start; tasks that the first wave's Job
+	// is still to start keep the template that it was made of.
 	// +required
 	Template corev1.PodTemplateSpec `json:"template"`
 
@@ -71,6 +74,11 @@ type BatchRunSpec struct {
 	// +kubebuilder:validation:Maximum=100000
 	// +optional
 	Completions *int32 `json:"completions,omitempty"`
+
+	// Indexed, if anything: a run is always what a Job is with completionMode Indexed.
+	// +kubebuilder:validation:Enum=Indexed
+	// +optional
+	CompletionMode *batchv1.CompletionMode `json:"completionMode,omitempty"`
 
 	// How many tasks may be active at once, retries included. Default: all, up to the operator's ceiling.
 	// Lowering it stops the youngest attempts above the new number, which run again later, as in a Job.

@@ -11,6 +11,8 @@ const (
 	// AnnotationTasks lists the indexes of the tasks that a wave's Job carries, as ranges: 0-99,104.
 	// The task at position i of the list is the Job's completion index i.
 	AnnotationTasks = "batchrun.io/tasks"
+	// AnnotationTemplate is a hash of the spec.template that a wave's Job was made of.
+	AnnotationTemplate = "batchrun.io/template"
 
 	// EnvTaskIndex is the index of the task, in every container of every wave.
 	EnvTaskIndex = "BATCHRUN_TASK_INDEX"

@@ -24,7 +24,7 @@ type BatchRunStatus struct {
 	// +optional
 	Tasks int32 `json:"tasks"`
 
-	// Tasks that wait for their first or next attempt.
+	// Tasks that wait for their first or next attempt; in a finished run, those that were stopped or never ran.
 	// +kubebuilder:default=0
 	// +optional
 	Pending int32 `json:"pending"`

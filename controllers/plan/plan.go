@@ -78,6 +78,8 @@ type Wave struct {
 	// Starting is since when the pod waits that has waited longest for its containers to be created; zero where none
 	// does.
 	Starting time.Time
+	// Outdated is true when the Job was made of another spec.template than the present one.
+	Outdated bool
 	// Unwatched is true when the Job is not in the cache, so that nothing tells when it changes.
 	Unwatched bool
 	// Pods are its pods that failed, are going away, or wait for something that fails; and all that have not ended where

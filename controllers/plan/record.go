@@ -157,7 +157,7 @@ func (p *planner) recordWave(w *Wave, reasons map[v1alpha1.Reason]int) {
 	}
 	for _, pod := range w.Pods {
 		if p.carriedBy(w, pod.Task) && !pod.Ended && pod.Deleting.IsZero() && !w.Suspended {
-			p.checkStart(pod, reasons)
+			p.checkStart(w, pod, reasons)
 		}
 	}
 }
@@ -182,14 +182,21 @@ func (p *planner) succeed(task int, sampled map[int]Pod) {
 	}
 }
 
-// checkStart ends the attempt of a pod that has waited for longer than it may.
-func (p *planner) checkStart(pod Pod, reasons map[v1alpha1.Reason]int) {
+// checkStart ends the attempt of a pod that waits for something that fails and has waited for longer than it may, or
+// would not wait for it with the present template.
+func (p *planner) checkStart(w *Wave, pod Pod, reasons map[v1alpha1.Reason]int) {
 	limit, limited := p.spec.StartDeadline(), true
 	switch pod.Waiting.Reason {
 	case "":
 		return
 	case v1alpha1.ReasonUnschedulable:
 		limit, limited = p.spec.UnschedulableDeadline()
+	}
+	if w.Outdated {
+		pod.Outcome = outcome.Outcome{Reason: v1alpha1.ReasonDeleted, Disruption: true, FinishedAt: p.now,
+			Message: "spec.template was edited while it could not start: " + pod.Waiting.Message}
+		p.fail(pod.Task, pod, reasons)
+		return
 	}
 	if !limited {
 		return

@@ -166,7 +166,7 @@ func (p *planner) conclude(ready bool, state, reason, message string) {
 	case reason == v1alpha1.RunWaitingForRetry: // the Event of the failure has told it
 	case reason == v1alpha1.RunProgressing && old.Reason == v1alpha1.RunWaitingForRetry:
 	default:
-		p.event(stalled || troubles[reason], reason, message)
+		p.event(stalled && reason != v1alpha1.RunCancelled || troubles[reason], reason, message)
 	}
 }
 

@@ -107,7 +107,7 @@ func TestEvents(t *testing.T) {
 		{"cancelled: that it stops, and that it has stopped", func(w *world) {
 			w.edit(cancelled)
 			w.settle()
-		}, "Started Cancelled !Cancelled"},
+		}, "Started Cancelled Cancelled"},
 		{"failed", func(w *world) {
 			w.edit(failures(0))
 			w.fail(exitCode(1, w.now), 0)

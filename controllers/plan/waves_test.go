@@ -75,6 +75,23 @@ func TestRecordBeforeAct(t *testing.T) {
 	})
 }
 
+func TestTemplateEdited(t *testing.T) {
+	t.Run("an attempt that could not start starts anew at once, uncounted", func(t *testing.T) {
+		w := started(tasks(2))
+		w.wait(0, v1alpha1.ReasonImagePullFailed, "no such image")
+		w.jobs[0].outdated = true
+		w.settle()
+		expect(t, "task 0", w.ledger()[0], ledger.Task{State: ledger.Active, Disruptions: 1, Wave: 1})
+		expect(t, "task 1", w.ledger()[1], ledger.Task{State: ledger.Active})
+	})
+	t.Run("an attempt that runs goes on", func(t *testing.T) {
+		w := started(tasks(1))
+		w.jobs[0].outdated = true
+		w.settle()
+		expect(t, "waves", w.status().Waves.Next, 1)
+	})
+}
+
 func TestAdoption(t *testing.T) {
 	t.Run("a wave that was created before a crash is adopted, not created again", func(t *testing.T) {
 		w := newWorld(tasks(3))

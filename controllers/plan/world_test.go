@@ -53,6 +53,7 @@ type simJob struct {
 	created           time.Time
 	deleting          bool
 	trouble           Trouble
+	outdated          bool
 }
 
 func newWorld(edits ...func(*v1alpha1.BatchRunSpec)) *world {
@@ -134,6 +135,7 @@ func (w *world) wave(s *Snapshot, job *simJob, next int, open indexset.Set) Wave
 		Succeeded: setOf(job.succeeded), Failed: setOf(job.failed),
 		Parallelism: job.parallelism, Suspended: job.suspended, Active: job.uncounted(),
 		Stopped: job.unfinished() == 0 || job.suspended && job.uncounted() == 0, Deleting: job.deleting, Created: job.created,
+		Outdated: job.outdated,
 	}
 	if job.unfinished() == 0 {
 		wave.Finished = "Complete"

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -31,6 +32,9 @@ func demoCommand() *cobra.Command {
 // demo shows the main job whole: install, apply, look, and read the result off the record.
 func demo(ctx context.Context, cluster string) error {
 	kubeconfig := os.Getenv("KUBECONFIG")
+	if name, ok := ownCluster(kubeconfig); ok { // it was pasted from an earlier demo
+		cluster, kubeconfig = name, ""
+	}
 	d, err := newDemo(ctx, cluster, kubeconfig)
 	if err != nil {
 		return err
@@ -46,6 +50,24 @@ func demo(ctx context.Context, cluster string) error {
 		return err
 	}
 	return d.run(ctx)
+}
+
+// ownCluster is the name of the local cluster that a kubeconfig is of.
+func ownCluster(kubeconfig string) (name string, ok bool) {
+	home, err := findHome()
+	if err != nil || kubeconfig == "" {
+		return "", false
+	}
+	names, err := clusterNames(home)
+	if err != nil {
+		return "", false
+	}
+	for _, name := range names {
+		if c, err := newCluster(home, name); err == nil && c.path("kubeconfig") == kubeconfig {
+			return name, true
+		}
+	}
+	return "", false
 }
 
 // demonstration is a demo on one cluster. Only home and dir of the cluster are set where it is the user's own.
@@ -92,7 +114,7 @@ func (d demonstration) installOn(ctx context.Context, kubeconfig string) (stop f
 	if err := d.show(ctx, "apply", "--server-side", "-k", filepath.Join(repository(d.home), "config", "crd")); err != nil {
 		return stop, err
 	}
-	if err := d.show(ctx, "wait", "--for=condition=Established", "--timeout=30s", "crd/batchruns.batchrun.io"); err != nil {
+	if err := d.waitForAPI(ctx); err != nil {
 		return stop, err
 	}
 	log, err := os.Create(filepath.Join(d.home, ".local", "operator", "demo.log"))
@@ -100,6 +122,7 @@ func (d demonstration) installOn(ctx context.Context, kubeconfig string) (stop f
 		return stop, err
 	}
 	operator := exec.Command(binary, "--health-probe-bind-address=0")
+	operator.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	operator.Stdout, operator.Stderr = log, log
 	if err := operator.Start(); err != nil {
 		return stop, fmt.Errorf("starting the operator: %w", err)
@@ -111,11 +134,25 @@ func (d demonstration) installOn(ctx context.Context, kubeconfig string) (stop f
 	}, nil
 }
 
+// waitForAPI waits until the API server serves BatchRuns, a moment after their CRD was created.
+func (d demonstration) waitForAPI(ctx context.Context) error {
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		_, err := d.kubectlOutput(ctx, "get", "batchruns")
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+		if err := sleep(ctx, 500*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
 const sample = "config/samples/pi.yaml"
 
 func (d demonstration) run(ctx context.Context) error {
 	// A finished run is not run again by applying it again, which is the point of it; the demo wants to see it run.
-	if _, err := d.kubectlOutput(ctx, "delete", "batchrun", "pi", "--ignore-not-found", "--cascade=foreground"); err != nil {
+	fmt.Println("\n$ kubectl delete batchrun pi --ignore-not-found")
+	if err := d.show(ctx, "delete", "batchrun", "pi", "--ignore-not-found", "--cascade=foreground"); err != nil {
 		return err
 	}
 	fmt.Printf("\n$ kubectl apply -f %s\n", sample)
@@ -169,19 +206,25 @@ func (d demonstration) follow(ctx context.Context) error {
 }
 
 func (d demonstration) next() {
-	fmt.Println("\nThe record stays when Jobs and pods are cleaned up. What to try next:")
-	if d.Name != "" {
-		fmt.Printf("  export KUBECONFIG=%s\n  export PATH=%s:$PATH\n", d.path("kubeconfig"), binDir(d.home))
+	if d.Name == "" {
+		fmt.Print(`
+The operator ran for the demo only. To go on:
+  make run          # runs it here, on the cluster of KUBECONFIG; docs/install.md tells how to install it
+  make uninstall    # removes what the demo installed, and all BatchRuns
+`)
+		return
 	}
-	fmt.Print(`  kubectl get batchruns -o wide
+	fmt.Printf(`
+The record stays when Jobs and pods are cleaned up. What to try next:
+  export KUBECONFIG=%s
+  export PATH=%s:$PATH
+  kubectl get batchruns -o wide
   kubectl describe batchrun pi
   kubectl apply -f config/samples/retries.yaml     # fails now and then, and says why
   kubectl apply -f config/samples/array.yaml       # 60 tasks, 5 at once
   kubectl explain batchrun.spec.retryPolicy
-`)
-	if d.Name != "" {
-		fmt.Println("  make cluster-down                                # when you are done")
-	}
+  make cluster-down                                # when you are done
+`, d.path("kubeconfig"), binDir(d.home))
 }
 
 func (d demonstration) show(ctx context.Context, args ...string) error {

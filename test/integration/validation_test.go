@@ -113,8 +113,10 @@ var _ = Describe("kubectl apply of a BatchRun", func() {
 		Entry(`maxFailedTasks "5", a number as text`, `spec: {maxFailedTasks: "5"}`, "spec.maxFailedTasks", "a number from 0"),
 		Entry("maxFailedTasks -1", "spec: {maxFailedTasks: -1}", "spec.maxFailedTasks", "a number from 0 to 100000"),
 		Entry("a misspelled field", "spec: {backofLimit: 4}", `unknown field "spec.backofLimit"`),
-		Entry("a field of a Job that a run does not have", "spec: {completionMode: Indexed}",
-			`unknown field "spec.completionMode"`),
+		Entry("a field of a Job that a run does not have", "spec: {backoffLimitPerIndex: 1}",
+			`unknown field "spec.backoffLimitPerIndex"`),
+		Entry("completionMode NonIndexed", "spec: {completionMode: NonIndexed}",
+			"completionMode", `supported values: "Indexed"`),
 
 		// The pod template.
 		Entry("an empty template", "spec: {template: {spec: null}}", "spec.template.spec", "Required value"),

@@ -97,6 +97,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: cancel
       type:
         scalar: boolean
+    - name: completionMode
+      type:
+        namedType: io.k8s.api.batch.v1.CompletionMode
     - name: completions
       type:
         scalar: numeric
@@ -318,6 +321,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: open
       type:
         scalar: string
+- name: io.k8s.api.batch.v1.CompletionMode
+  scalar: string
 - name: io.k8s.api.core.v1.AWSElasticBlockStoreVolumeSource
   map:
     fields:

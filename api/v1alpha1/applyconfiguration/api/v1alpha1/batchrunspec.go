@@ -3,6 +3,7 @@
 package v1alpha1
 
 import (
+	batchv1 "k8s.io/api/batch/v1"
 	v1 "k8s.io/api/core/v1"
 	intstr "k8s.io/apimachinery/pkg/util/intstr"
 )
@@ -11,16 +12,20 @@ import (
 // with apply.
 //
 // BatchRunSpec says what to run. Fields that a batch/v1 Job has too bear the same name and meaning.
-// An edit holds for attempts that start after it; nothing has to be deleted first.
+// It can be edited at any time; nothing has to be deleted first.
 type BatchRunSpecApplyConfiguration struct {
 	// The pod that each attempt runs: a PodTemplateSpec, as in a Job, with the same fields (see kubectl explain
 	// job.spec.template). restartPolicy is Never, the default here: the run retries with a new pod, so that the reason
 	// of each failure can be read and kept.
 	// Each container finds the index of its task in BATCHRUN_TASK_INDEX and JOB_COMPLETION_INDEX.
+	// An edit holds for retries, for added tasks and for attempts that could not start; tasks that the first wave's Job
+	// is still to start keep the template that it was made of.
 	Template *v1.PodTemplateSpec `json:"template,omitempty"`
 	// How many tasks the run has: an array with the indexes 0 to completions-1. Default 1, at most 100,000.
 	// Raising it adds tasks; lowering it stops and forgets the tasks above.
 	Completions *int32 `json:"completions,omitempty"`
+	// Indexed, if anything: a run is always what a Job is with completionMode Indexed.
+	CompletionMode *batchv1.CompletionMode `json:"completionMode,omitempty"`
 	// How many tasks may be active at once, retries included. Default: all, up to the operator's ceiling.
 	// Lowering it stops the youngest attempts above the new number, which run again later, as in a Job.
 	Parallelism *int32 `json:"parallelism,omitempty"`
@@ -73,6 +78,14 @@ func (b *BatchRunSpecApplyConfiguration) WithTemplate(value v1.PodTemplateSpec) 
 // If called multiple times, the Completions field is set to the value of the last call.
 func (b *BatchRunSpecApplyConfiguration) WithCompletions(value int32) *BatchRunSpecApplyConfiguration {
 	b.Completions = &value
+	return b
+}
+
+// WithCompletionMode sets the CompletionMode field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the CompletionMode field is set to the value of the last call.
+func (b *BatchRunSpecApplyConfiguration) WithCompletionMode(value batchv1.CompletionMode) *BatchRunSpecApplyConfiguration {
+	b.CompletionMode = &value
 	return b
 }
 

@@ -22,7 +22,7 @@ type BatchRunStatusApplyConfiguration struct {
 	Completions *string `json:"completions,omitempty"`
 	// Number of tasks. tasks = succeeded + failed + active + pending, in every status.
 	Tasks *int32 `json:"tasks,omitempty"`
-	// Tasks that wait for their first or next attempt.
+	// Tasks that wait for their first or next attempt; in a finished run, those that were stopped or never ran.
 	Pending *int32 `json:"pending,omitempty"`
 	// Tasks with an active attempt: its pod is created and has not ended.
 	Active *int32 `json:"active,omitempty"`
