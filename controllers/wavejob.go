@@ -56,7 +56,7 @@ func templateHash(run *v1alpha1.BatchRun) string {
 		panic(err)
 	}
 	hash := fnv.New64a()
-	hash.Write(text)
+	_, _ = hash.Write(text) // never fails
 	return strconv.FormatUint(hash.Sum64(), 36)
 }
 
