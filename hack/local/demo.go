@@ -32,8 +32,8 @@ func demoCommand() *cobra.Command {
 // demo shows the main job whole: install, apply, look, and read the result off the record.
 func demo(ctx context.Context, cluster string) error {
 	kubeconfig := os.Getenv("KUBECONFIG")
-	if name, ok := ownCluster(kubeconfig); ok { // it was pasted from an earlier demo
-		cluster, kubeconfig = name, ""
+	if own, ok := ownCluster(kubeconfig); ok { // it was pasted from an earlier demo
+		cluster, kubeconfig = own, ""
 	}
 	d, err := newDemo(ctx, cluster, kubeconfig)
 	if err != nil {
@@ -53,7 +53,7 @@ func demo(ctx context.Context, cluster string) error {
 }
 
 // ownCluster is the name of the local cluster that a kubeconfig is of.
-func ownCluster(kubeconfig string) (name string, ok bool) {
+func ownCluster(kubeconfig string) (cluster string, ok bool) {
 	home, err := findHome()
 	if err != nil || kubeconfig == "" {
 		return "", false
@@ -62,9 +62,9 @@ func ownCluster(kubeconfig string) (name string, ok bool) {
 	if err != nil {
 		return "", false
 	}
-	for _, name := range names {
-		if c, err := newCluster(home, name); err == nil && c.path("kubeconfig") == kubeconfig {
-			return name, true
+	for _, n := range names {
+		if c, err := newCluster(home, n); err == nil && c.path("kubeconfig") == kubeconfig {
+			return n, true
 		}
 	}
 	return "", false
