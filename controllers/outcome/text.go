@@ -3,15 +3,12 @@ package outcome
 import (
 	"strings"
 	"unicode"
-	"unicode/utf8"
+
+	"github.com/batchrun/batchrun/controllers/logtail"
 )
 
-const (
-	// maxMessage is how many bytes of a message are kept.
-	maxMessage = 512
-	// cutMark ends a text that was cut.
-	cutMark = "…"
-)
+// maxMessage is how many bytes of a message are kept.
+const maxMessage = 512
 
 // limit makes a message fit for a status: no control characters, and cut between characters so that it fits, mark
 // included.
@@ -22,15 +19,7 @@ func limit(message string) string {
 		}
 		return r // bytes that are not UTF-8 come as U+FFFD
 	}, message)
-	message = strings.TrimSpace(message)
-	if len(message) <= maxMessage {
-		return message
-	}
-	end := maxMessage - len(cutMark)
-	for !utf8.RuneStart(message[end]) {
-		end--
-	}
-	return message[:end] + cutMark
+	return logtail.Cut(strings.TrimSpace(message), maxMessage)
 }
 
 // joined is "reason: message", or the reason alone.

@@ -13,6 +13,7 @@ import (
 	"github.com/batchrun/batchrun/api/v1alpha1"
 	"github.com/batchrun/batchrun/controllers/indexset"
 	"github.com/batchrun/batchrun/controllers/ledger"
+	"github.com/batchrun/batchrun/controllers/logtail"
 	"github.com/batchrun/batchrun/controllers/outcome"
 )
 
@@ -219,5 +220,5 @@ func (p *planner) wake(t time.Time) {
 func (p *planner) finished() bool { return p.Status.CompletionTime != nil }
 
 func (p *planner) event(warning bool, reason, note string) {
-	p.Events = append(p.Events, Event{Warning: warning, Reason: reason, Note: cut(note, maxNoteBytes)})
+	p.Events = append(p.Events, Event{Warning: warning, Reason: reason, Note: logtail.Cut(note, maxNoteBytes)})
 }

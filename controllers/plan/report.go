@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
-	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -12,6 +11,7 @@ import (
 	"github.com/batchrun/batchrun/api/v1alpha1"
 	"github.com/batchrun/batchrun/controllers/indexset"
 	"github.com/batchrun/batchrun/controllers/ledger"
+	"github.com/batchrun/batchrun/controllers/logtail"
 )
 
 const (
@@ -278,7 +278,7 @@ func (p *planner) setCondition(conditionType string, status bool, reason, messag
 		value = metav1.ConditionTrue
 	}
 	meta.SetStatusCondition(&p.Status.Conditions, metav1.Condition{
-		Type: conditionType, Status: value, Reason: reason, Message: cut(message, maxConditionBytes),
+		Type: conditionType, Status: value, Reason: reason, Message: logtail.Cut(message, maxConditionBytes),
 		ObservedGeneration: p.Run.Generation, LastTransitionTime: *p.time(p.now),
 	})
 }
@@ -295,9 +295,9 @@ func (p *planner) fit() {
 			if excess <= 0 {
 				return
 			}
-			if len(*text) > len(cutMark) {
-				excess -= sizeOf(*text) - sizeOf(cutMark)
-				*text = cutMark
+			if len(*text) > len(logtail.CutMark) {
+				excess -= sizeOf(*text) - sizeOf(logtail.CutMark)
+				*text = logtail.CutMark
 			}
 		}
 	}
@@ -316,19 +316,4 @@ func sizeOf(value any) int {
 		panic(err)
 	}
 	return len(text)
-}
-
-// cutMark ends a text that was cut.
-const cutMark = "…"
-
-// cut is the text in at most limit bytes.
-func cut(text string, limit int) string {
-	if len(text) <= limit {
-		return text
-	}
-	end := limit - len(cutMark)
-	for !utf8.RuneStart(text[end]) {
-		end--
-	}
-	return text[:end] + cutMark
 }

@@ -16,6 +16,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/batchrun/batchrun/test/local"
 )
 
 const (
@@ -41,17 +43,17 @@ func preferBuiltTools() {
 
 func startCluster() environment {
 	GinkgoHelper()
-	local("down", "--name", clusterName) // what a killed suite left
+	local.Run(root, "down", "--name", clusterName) // what a killed suite left
 	started = true
-	local("up", "--name", clusterName, "--node", "real", "--audit")
-	return environment{Kubeconfig: local("kubeconfig", "--name", clusterName), TaskImage: taskImage, Local: clusterName}
+	local.Run(root, "up", "--name", clusterName, "--node", "real", "--audit")
+	return environment{Kubeconfig: local.Run(root, "kubeconfig", "--name", clusterName), TaskImage: taskImage, Local: clusterName}
 }
 
 func stopCluster() {
 	GinkgoHelper()
 	endSuite()
 	if started {
-		local("down", "--name", clusterName)
+		local.Run(root, "down", "--name", clusterName)
 	}
 }
 
@@ -68,17 +70,6 @@ func useCluster() environment {
 	return e
 }
 
-// local runs a command of hack/local, shows its progress, and returns the last line that it printed.
-func local(args ...string) string {
-	GinkgoHelper()
-	cmd := exec.CommandContext(context.Background(), "go", append([]string{"-C", filepath.Join(root, "hack", "local"), "run", "."}, args...)...)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
-	Expect(err).NotTo(HaveOccurred(), "%s", cmd)
-	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-	return lines[len(lines)-1]
-}
-
 // localFile is the path of a file of the local cluster.
 func localFile(path ...string) string {
 	return filepath.Join(append([]string{filepath.Dir(env.Kubeconfig)}, path...)...)
@@ -87,14 +78,14 @@ func localFile(path ...string) string {
 // buildAndDeploy builds the operator and the images that the specs run, and puts them into the local cluster.
 func buildAndDeploy() {
 	GinkgoHelper()
-	local("deploy", "--name", env.Local)
+	local.Run(root, "deploy", "--name", env.Local)
 	binary := filepath.Join(GinkgoT().TempDir(), "task")
 	build := exec.CommandContext(suiteContext, "go", "build", "-trimpath", "-o", binary, "./test/e2e/task")
 	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	out, err := build.CombinedOutput()
 	Expect(err).NotTo(HaveOccurred(), "%s: %s", build, out)
-	local("image", taskImage, "--binary", binary, "--name", env.Local)
-	local("image", "perl")
+	local.Run(root, "image", taskImage, "--binary", binary, "--name", env.Local)
+	local.Run(root, "image", "perl")
 }
 
 // waitUntilAvailable waits for the operator as a user does.

@@ -29,6 +29,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
+	"github.com/batchrun/batchrun/test/local"
 )
 
 // What every test may use.
@@ -89,20 +90,9 @@ var _ = BeforeSuite(func() {
 // startCluster returns the path of the new cluster's kubeconfig.
 func startCluster() string {
 	GinkgoHelper()
-	DeferCleanup(func() { local("down", "--name", clusterName) })
-	local("up", "--name", clusterName, "--node", "none")
-	return local("kubeconfig", "--name", clusterName)
-}
-
-// local runs a command of hack/local, shows its progress, and returns the last line that it printed.
-func local(args ...string) string {
-	GinkgoHelper()
-	cmd := exec.CommandContext(context.Background(), "go", append([]string{"-C", filepath.Join(root, "hack", "local"), "run", "."}, args...)...)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
-	Expect(err).NotTo(HaveOccurred(), "%s", cmd)
-	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-	return lines[len(lines)-1]
+	DeferCleanup(func() { local.Run(root, "down", "--name", clusterName) })
+	local.Run(root, "up", "--name", clusterName, "--node", "none")
+	return local.Run(root, "kubeconfig", "--name", clusterName)
 }
 
 // findKubectl prefers the one that was built with the cluster.
