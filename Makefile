@@ -54,7 +54,7 @@ test: unit integration e2e ## Run all tests.
 
 .PHONY: unit
 unit: ## Run unit and property tests.
-	go test $$(go list ./... | grep -v /test/)
+	go test $$(go list ./... | grep -v -e /test/e2e -e /test/integration)
 	go -C hack/local test ./...
 
 .PHONY: integration
@@ -64,6 +64,11 @@ integration: ## Run the tests against a control plane, started unless KUBECONFIG
 .PHONY: e2e
 e2e: ## Run the tests on a real node of their own.
 	go test ./test/e2e/... -count=1 -timeout 60m $(GINKGO_FLAGS)
+
+.PHONY: bench
+bench: ## Measure BatchRun against bare Jobs, for hours; BENCH="-sizes 1000 -large 0 -many 0" is a part, BENCH=-help tells more.
+	go build -o bin/bench ./test/bench
+	bin/bench $(BENCH)
 
 ##@ Try
 
@@ -86,12 +91,14 @@ run: install ## Run the operator on this machine against the cluster of KUBECONF
 ##@ Install
 
 .PHONY: install
-install: ## Install the CRD into the cluster of KUBECONFIG.
+install: ## Install the CRD and the policy into the cluster of KUBECONFIG.
 	$(KUBECTL) apply -k config/crd
+	-$(KUBECTL) apply -k config/policy # Kubernetes before 1.36 has no such policies.
 
 .PHONY: uninstall
-uninstall: ## Remove the CRD, and with it all BatchRuns.
+uninstall: ## Remove the CRD, and with it all BatchRuns, and the policy.
 	$(KUBECTL) delete --ignore-not-found -k config/crd
+	-$(KUBECTL) delete --ignore-not-found -k config/policy
 
 .PHONY: deploy
 deploy: ## Install CRD and operator, image IMG, into the cluster of KUBECONFIG.

@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
@@ -34,22 +35,40 @@ func (r *BatchRunReconciler) apply(ctx context.Context, run *v1alpha1.BatchRun, 
 			return trouble, err
 		}
 	}
-	for _, pod := range p.DeletePods {
-		if err := r.remove(ctx, &corev1.Pod{ObjectMeta: objectKey(run, pod.Name)}, client.Preconditions{UID: &pod.UID}); err != nil {
-			return nil, err
-		}
+	if trouble, err := atOnce(ctx, p.DeletePods, func(pod plan.Pod) (*plan.Trouble, error) {
+		return nil, r.remove(ctx, &corev1.Pod{ObjectMeta: objectKey(run, pod.Name)}, client.Preconditions{UID: &pod.UID})
+	}); trouble != nil || err != nil {
+		return trouble, err
 	}
 	for _, w := range p.DeleteJobs {
 		if err := r.remove(ctx, &batchv1.Job{ObjectMeta: objectKey(run, w.Name)}, client.Preconditions{UID: &w.UID}); err != nil {
 			return nil, err
 		}
 	}
-	for _, wave := range p.Start {
-		if trouble, err := r.start(ctx, run, wave); trouble != nil || err != nil {
-			return trouble, err
+	if len(p.Start) == 0 {
+		return nil, nil
+	}
+	// What is wrong with the first is likely to be wrong with all.
+	if trouble, err := r.start(ctx, run, p.Start[0]); trouble != nil || err != nil {
+		return trouble, err
+	}
+	return atOnce(ctx, p.Start[1:], func(wave plan.NewWave) (*plan.Trouble, error) { return r.start(ctx, run, wave) })
+}
+
+// maxRequestsAtOnce bounds the requests that one reconcile has under way.
+const maxRequestsAtOnce = 16
+
+// atOnce does something for each of the items, some at once, and returns what went wrong with the first of those with
+// which anything did.
+func atOnce[T any](ctx context.Context, items []T, do func(T) (*plan.Trouble, error)) (*plan.Trouble, error) {
+	troubles, errs := make([]*plan.Trouble, len(items)), make([]error, len(items))
+	workqueue.ParallelizeUntil(ctx, maxRequestsAtOnce, len(items), func(i int) { troubles[i], errs[i] = do(items[i]) })
+	for i := range items {
+		if troubles[i] != nil || errs[i] != nil {
+			return troubles[i], errs[i]
 		}
 	}
-	return nil, nil
+	return nil, ctx.Err()
 }
 
 // objectKey names an object in the run's namespace.
@@ -78,46 +97,63 @@ func (r *BatchRunReconciler) start(ctx context.Context, run *v1alpha1.BatchRun, 
 	job := waveJob(run, wave)
 	err := r.Create(ctx, job)
 	if apierrors.IsAlreadyExists(err) {
-		return r.standsInTheWay(ctx, run, job.Name)
+		return r.standsInTheWay(ctx, run, &batchv1.Job{}, job.Name)
 	}
-	return refused(err, "creating", job.Name)
+	if err == nil {
+		r.stepped(run)
+	}
+	return refused(err, "creating Job", job.Name)
+}
+
+// stepped remembers that a wave was started, or given more room.
+func (r *BatchRunReconciler) stepped(run *v1alpha1.BatchRun) {
+	now := r.Clock.Now()
+	r.steps.put(client.ObjectKeyFromObject(run), now, now)
 }
 
 // refused turns the API server's refusal of a Job into a trouble of the run; other errors pass. A server error, such as
 // an admission webhook that does not answer, may be over soon: the run does not stall for it.
-func refused(err error, doing, jobName string) (*plan.Trouble, error) {
+func refused(err error, doing, name string) (*plan.Trouble, error) {
 	switch {
 	case err == nil:
 		return nil, nil
 	case apierrors.IsInvalid(err), apierrors.IsForbidden(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
 		return &plan.Trouble{Reason: v1alpha1.RunJobRefused, Stalled: true, Retry: blockedDelay,
-			Message: fmt.Sprintf("%s Job %s: the API server refused it: %s", doing, jobName, err)}, nil
+			Message: fmt.Sprintf("%s %s: the API server refused it: %s", doing, name, err)}, nil
 	case apierrors.IsInternalError(err):
 		return &plan.Trouble{Reason: v1alpha1.RunJobRefused, Retry: blockedDelay,
-			Message: fmt.Sprintf("%s Job %s: the API server failed: %s", doing, jobName, err)}, nil
+			Message: fmt.Sprintf("%s %s: the API server failed: %s", doing, name, err)}, nil
 	}
-	return nil, fmt.Errorf("%s Job %s: %w", doing, jobName, err)
+	return nil, fmt.Errorf("%s %s: %w", doing, name, err)
 }
 
-// standsInTheWay tells whose the Job of that name is: the run's own, which the cache does not show yet, or a foreign
-// one, which is left alone.
-func (r *BatchRunReconciler) standsInTheWay(ctx context.Context, run *v1alpha1.BatchRun, name string) (*plan.Trouble, error) {
-	job := &batchv1.Job{}
-	if err := r.Live.Get(ctx, client.ObjectKey{Namespace: run.Namespace, Name: name}, job); apierrors.IsNotFound(err) {
+// standsInTheWay tells whose the object of that name is, a Job or a ControllerRevision: the run's own, which the cache
+// does not show yet, or a foreign one, which is left alone.
+func (r *BatchRunReconciler) standsInTheWay(
+	ctx context.Context, run *v1alpha1.BatchRun, object client.Object, name string,
+) (*plan.Trouble, error) {
+	kind := "Job"
+	if _, ok := object.(*batchv1.Job); !ok {
+		kind = "ControllerRevision"
+	}
+	if err := r.Live.Get(ctx, client.ObjectKey{Namespace: run.Namespace, Name: name}, object); apierrors.IsNotFound(err) {
 		return nil, errStale // gone meanwhile
 	} else if err != nil {
-		return nil, fmt.Errorf("looking up Job %s: %w", name, err)
+		return nil, fmt.Errorf("looking up %s %s: %w", kind, name, err)
 	}
-	owner := metav1.GetControllerOf(job)
+	owner := metav1.GetControllerOf(object)
 	switch {
-	case metav1.IsControlledBy(job, run):
+	case metav1.IsControlledBy(object, run) && object.GetLabels()[v1alpha1.LabelRunUID] == "":
+		return &plan.Trouble{Reason: v1alpha1.RunNameTaken, Stalled: true, Retry: blockedDelay, Message: fmt.Sprintf(
+			"%s %s is the run's own and has lost its label %s=%s: put it back, or delete the %[1]s", kind, name, v1alpha1.LabelRunUID, run.UID)}, nil
+	case metav1.IsControlledBy(object, run):
 		return nil, errStale // what is to be started beyond it must not rest on a cache that lacks it
-	case job.DeletionTimestamp != nil, owner != nil && owner.Kind == "BatchRun" && owner.Name == run.Name:
+	case object.GetDeletionTimestamp() != nil, owner != nil && owner.Kind == "BatchRun" && owner.Name == run.Name:
 		return &plan.Trouble{Reason: v1alpha1.RunNameTaken, Retry: staleDelay,
-			Message: fmt.Sprintf("Job %s of an earlier run of this name is still going away", name)}, nil
+			Message: fmt.Sprintf("%s %s of an earlier run of this name is still going away", kind, name)}, nil
 	}
 	return &plan.Trouble{Reason: v1alpha1.RunNameTaken, Stalled: true, Retry: blockedDelay, Message: fmt.Sprintf(
-		"a Job %s exists that this run does not control; the run needs the name and goes on once that Job is deleted", name)}, nil
+		"a %s %s exists that this run does not control; the run needs the name and goes on once that %[1]s is deleted", kind, name)}, nil
 }
 
 // adjust changes whether the Job of a wave is suspended, and how many pods it may have.
@@ -137,7 +173,10 @@ func (r *BatchRunReconciler) adjust(ctx context.Context, run *v1alpha1.BatchRun,
 	if err == nil {
 		r.adjusted.Add(job.UID, job.Generation)
 	}
-	return refused(err, "adjusting", a.Wave.Name)
+	if err == nil && a.Parallelism > a.Wave.Parallelism {
+		r.stepped(run)
+	}
+	return refused(err, "adjusting Job", a.Wave.Name)
 }
 
 func (r *BatchRunReconciler) remove(ctx context.Context, object client.Object, preconditions client.Preconditions) error {

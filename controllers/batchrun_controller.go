@@ -17,8 +17,10 @@ import (
 )
 
 const (
-	// statusInterval is the least time between two status writes of a run that goes on.
-	statusInterval = time.Second
+	// statusInterval is the least time between two status writes of a run that goes on, where something waits for what is
+	// written; progressInterval where nothing does.
+	statusInterval   = time.Second
+	progressInterval = 3 * time.Second
 	// eventDelay gathers the events of a run's Jobs and pods into one reconcile.
 	eventDelay = 200 * time.Millisecond
 	// staleDelay is when to look again after the cache turned out to be behind the API server.
@@ -33,6 +35,13 @@ const (
 
 // errStale says that the cache is behind the API server: nothing may be done on what it shows.
 var errStale = errors.New("the cache is behind the API server")
+
+func ignoreStale(err error) error {
+	if errors.Is(err, errStale) {
+		return nil
+	}
+	return err
+}
 
 // BatchRunReconciler brings each BatchRun from what it is to what its spec says.
 type BatchRunReconciler struct {
@@ -52,15 +61,22 @@ type BatchRunReconciler struct {
 	vanished *vanishedPods
 	// adjusted has the generation of each Job as of the operator's last change to it.
 	adjusted *lru.Cache
+	// delivery tells whether waves can be packed.
+	delivery delivery
 	// writes has when the status of a run was written last, troubles what the Events said of it.
 	writes   memory[time.Time]
 	troubles memory[plan.Trouble]
+	// steps has when a wave of the run was started or given more room last.
+	steps memory[time.Time]
+	// tables has the tables of the tasks of runs, by their UIDs.
+	tables *lru.Cache
 }
 
 // +kubebuilder:rbac:groups=batchrun.io,resources=batchruns,verbs=get;list;watch;delete
 // +kubebuilder:rbac:groups=batchrun.io,resources=batchruns/status,verbs=patch
 // +kubebuilder:rbac:groups=batchrun.io,resources=batchruns/finalizers,verbs=update
 // +kubebuilder:rbac:groups=batch,resources=jobs,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=apps,resources=controllerrevisions,verbs=get;list;watch;create
 // +kubebuilder:rbac:groups="",resources=pods,verbs=list;watch;delete
 // +kubebuilder:rbac:groups="",resources=pods/log,verbs=get
 // +kubebuilder:rbac:groups="",resources=events,verbs=list
@@ -72,17 +88,22 @@ func (r *BatchRunReconciler) Reconcile(ctx context.Context, req ctrl.Request) (c
 	if err := r.Get(ctx, req.NamespacedName, run); err != nil {
 		r.writes.forget(req.NamespacedName)
 		r.troubles.forget(req.NamespacedName)
+		r.steps.forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !run.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, nil // the garbage collector takes the Jobs and pods
 	}
 	snapshot, err := r.observe(ctx, run)
-	if errors.Is(err, errStale) {
-		return ctrl.Result{RequeueAfter: staleDelay}, nil
-	}
 	if err != nil {
-		return ctrl.Result{}, err
+		return ctrl.Result{RequeueAfter: staleDelay}, ignoreStale(err)
+	}
+	if snapshot.Tasks != nil && snapshot.Tasks.New() > 0 {
+		trouble, err := r.recordParameters(ctx, snapshot)
+		if trouble == nil {
+			return ctrl.Result{RequeueAfter: staleDelay}, ignoreStale(err)
+		}
+		snapshot.Tasks, snapshot.Trouble = nil, *trouble
 	}
 	p := plan.Make(*snapshot, r.Clock.Now())
 	trouble, err := r.apply(ctx, run, p)

@@ -2,12 +2,15 @@ package controllers
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
@@ -24,11 +27,14 @@ import (
 const (
 	// jobsByRun is the UID of the run that controls a Job.
 	jobsByRun = "batchrun.io/jobs-by-run"
+	// revisionsByRun is the UID of the run that controls a ControllerRevision.
+	revisionsByRun = "batchrun.io/revisions-by-run"
 	// podsByWave is the UID of the Job that controls a pod, and the pod's class.
 	podsByWave = "batchrun.io/pods-by-wave"
 )
 
 // CacheOptions restrict the operator's cache to the Jobs and pods of runs, and to those of their fields that it reads.
+// Pods that succeeded are left out: their Jobs tell of them, and they are most of all pods.
 func CacheOptions() cache.Options {
 	ofRuns, err := labels.NewRequirement(v1alpha1.LabelRunUID, selection.Exists, nil)
 	if err != nil { // the label is a constant
@@ -39,7 +45,10 @@ func CacheOptions() cache.Options {
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
 			&batchv1.Job{}: {Label: selector, Transform: slimJob},
-			&corev1.Pod{}:  {Label: selector, Transform: slimPod},
+			&corev1.Pod{}: {Label: selector, Transform: slimPod,
+				Field: fields.OneTermNotEqualSelector("status.phase", string(corev1.PodSucceeded))},
+
+			&appsv1.ControllerRevision{}: {Label: selector},
 		},
 	}
 }
@@ -67,6 +76,8 @@ func slimPod(object any) (any, error) {
 		NodeName:       pod.Spec.NodeName,
 		InitContainers: slimContainers(pod.Spec.InitContainers),
 		Containers:     slimContainers(pod.Spec.Containers),
+		// Which gates hold a pod tells whether it got its parameters.
+		SchedulingGates: pod.Spec.SchedulingGates,
 	}
 	pod.Status = corev1.PodStatus{
 		Phase: pod.Status.Phase, Reason: pod.Status.Reason, Message: pod.Status.Message, StartTime: pod.Status.StartTime,
@@ -107,8 +118,9 @@ func slimStatuses(statuses []corev1.ContainerStatus) []corev1.ContainerStatus {
 type podClass string
 
 const (
-	podSucceeded podClass = "succeeded"
-	podFailed    podClass = "failed"
+	podFailed podClass = "failed"
+	// podGated was created without its parameters.
+	podGated podClass = "gated"
 	// podWaiting waits for something that fails.
 	podWaiting podClass = "waiting"
 	// podDeleting is going away and has not ended.
@@ -120,12 +132,12 @@ const (
 
 func classOf(pod *corev1.Pod) podClass {
 	switch {
-	case pod.Status.Phase == corev1.PodSucceeded:
-		return podSucceeded
 	case pod.Status.Phase == corev1.PodFailed:
 		return podFailed
 	case pod.DeletionTimestamp != nil:
 		return podDeleting
+	case slices.ContainsFunc(pod.Spec.SchedulingGates, func(g corev1.PodSchedulingGate) bool { return g.Name == v1alpha1.GateParameters }):
+		return podGated
 	case outcome.WaitingFor(pod).Reason != "":
 		return podWaiting
 	case pod.Status.Phase == corev1.PodPending && !startingSince(pod).IsZero():
@@ -152,13 +164,17 @@ func podKey(job types.UID, class podClass) string { return string(job) + "/" + s
 
 // indexCache sets up the fields that observe lists by.
 func indexCache(ctx context.Context, indexer client.FieldIndexer) error {
-	if err := indexer.IndexField(ctx, &batchv1.Job{}, jobsByRun, func(object client.Object) []string {
+	ofRun := func(object client.Object) []string {
 		owner := metav1.GetControllerOf(object)
 		if owner == nil || owner.Kind != "BatchRun" {
 			return nil
 		}
 		return []string{string(owner.UID)}
-	}); err != nil {
+	}
+	if err := indexer.IndexField(ctx, &batchv1.Job{}, jobsByRun, ofRun); err != nil {
+		return err
+	}
+	if err := indexer.IndexField(ctx, &appsv1.ControllerRevision{}, revisionsByRun, ofRun); err != nil {
 		return err
 	}
 	return indexer.IndexField(ctx, &corev1.Pod{}, podsByWave, func(object client.Object) []string {
@@ -187,8 +203,8 @@ type vanishedKey struct {
 
 func (v *vanishedPods) put(pod *corev1.Pod) {
 	owner := metav1.GetControllerOf(pod)
-	if owner == nil || pod.Status.Phase == corev1.PodSucceeded {
-		return
+	if owner == nil || pod.DeletionTimestamp == nil && !noteworthy(pod) {
+		return // it has succeeded, so it is not in the cache any more
 	}
 	v.pods.Add(vanishedKey{owner.UID, pod.Annotations[batchv1.JobCompletionIndexAnnotation]}, pod)
 }

@@ -23,28 +23,46 @@ import (
 
 // observe gathers the snapshot of a run: its waves and those of their pods that plan asks about.
 func (r *BatchRunReconciler) observe(ctx context.Context, run *v1alpha1.BatchRun) (*plan.Snapshot, error) {
-	tasks, err := ledger.Decode(run.Status.Waves.Ledger)
-	if err != nil {
+	s := &plan.Snapshot{Run: run, MaxParallelism: r.MaxParallelism}
+	s.LastStep, _ = r.steps.get(client.ObjectKeyFromObject(run), r.Clock.Now())
+	var err error
+	if s.Ledger, err = ledger.Decode(run.Status.Waves.Ledger); err != nil {
+		return nil, err
+	}
+	if err := r.observeTasks(ctx, s); err != nil {
+		return nil, err
+	}
+	sweep := s.Sweep()
+	if s.Packing, err = r.delivery.packing(ctx, r.Clock.Now()); err != nil {
 		return nil, err
 	}
 	open, err := indexset.Parse(run.Status.Waves.Open)
 	if err != nil {
 		return nil, fmt.Errorf("status.waves.open: %w", err)
 	}
-	s := &plan.Snapshot{Run: run, Ledger: tasks, MaxParallelism: r.MaxParallelism}
 	jobs, err := r.observeJobs(ctx, s, open)
 	if err != nil {
 		return nil, err
 	}
 	template := templateHash(run)
 	for number, job := range jobs {
+		recorded := number < int(run.Status.Waves.Next) && !open.Contains(number)
+		if recorded && jobFinished(job) != "" {
+			s.Waves = append(s.Waves, plan.Wave{Number: number, Name: job.Name, UID: job.UID,
+				Finished: jobFinished(job), Stopped: true, Deleting: job.DeletionTimestamp != nil})
+			continue
+		}
 		wave, err := observeWave(number, job, template)
 		if err != nil {
+			s.Unreadable = append(s.Unreadable, plan.Wave{Number: number, Name: job.Name, UID: job.UID,
+				Deleting: job.DeletionTimestamp != nil})
 			s.Trouble = plan.Trouble{Reason: v1alpha1.RunWaveUnreadable, Stalled: true,
 				Message: err.Error() + "; put it back, or delete the Job and its tasks run again"}
 			continue
 		}
-		if recorded := number < int(run.Status.Waves.Next) && !open.Contains(number); !recorded {
+		wave.Refused = wave.Packed && !s.Packing.OK && wave.Idle() && !r.Clock.Now().Before(wave.Created.Add(plan.IdleAfter))
+		wave.Foreign = wave.Sweep != sweep
+		if !recorded {
 			if err := r.observePods(ctx, s, wave); err != nil {
 				return nil, err
 			}
@@ -157,6 +175,8 @@ func observeWave(number int, job *batchv1.Job, template string) (*plan.Wave, err
 		Terminating: int(ptr.Deref(job.Status.Terminating, 0)),
 		Finished:    jobFinished(job),
 		Stopped:     jobStopped(job),
+		Sweep:       job.Annotations[v1alpha1.AnnotationSweep] != "",
+		Packed:      job.Annotations[v1alpha1.AnnotationPacked] != "",
 		Outdated:    job.Annotations[v1alpha1.AnnotationTemplate] != template,
 		Unwatched:   job.Labels[v1alpha1.LabelRunUID] == "",
 		Deleting:    job.DeletionTimestamp != nil,

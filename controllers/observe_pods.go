@@ -22,7 +22,7 @@ import (
 // observePods adds to a wave those of its pods that plan asks about.
 func (r *BatchRunReconciler) observePods(ctx context.Context, s *plan.Snapshot, w *plan.Wave) error {
 	pods := map[int]plan.Pod{}
-	classes := []podClass{podFailed, podDeleting, podWaiting}
+	classes := []podClass{podFailed, podDeleting, podWaiting, podGated}
 	if s.HasUnwanted(w) {
 		classes = append(classes, podStarting, podOther)
 	}
@@ -69,17 +69,12 @@ func (r *BatchRunReconciler) observeSuccesses(ctx context.Context, s *plan.Snaps
 	if len(missing) == 0 {
 		return nil
 	}
-	take := func(pod *corev1.Pod, task int) bool {
+	return r.eachLivePod(ctx, s.Run, w, slices.Sorted(maps.Keys(missing)), func(pod *corev1.Pod, task int) {
 		if missing[task] && pod.Status.Phase == corev1.PodSucceeded {
 			w.Successes = append(w.Successes, observePod(pod, task))
 			delete(missing, task)
 		}
-		return len(missing) > 0
-	}
-	if err := r.eachPod(ctx, s.Run, w, podSucceeded, take); err != nil || len(missing) == 0 {
-		return err
-	}
-	return r.eachLivePod(ctx, s.Run, w, slices.Sorted(maps.Keys(missing)), func(pod *corev1.Pod, task int) { take(pod, task) })
+	})
 }
 
 // eachPod calls visit for the wave's pods of a class until it returns false.
@@ -181,7 +176,7 @@ func newer(seen plan.Pod, pod *corev1.Pod) bool {
 func observePod(pod *corev1.Pod, task int) plan.Pod {
 	p := plan.Pod{
 		Task: task, Name: pod.Name, UID: pod.UID, Node: pod.Spec.NodeName,
-		Ended: outcome.Ended(pod), Container: logContainer(pod),
+		Ended: outcome.Ended(pod), Gated: classOf(pod) == podGated, Container: logContainer(pod),
 	}
 	if pod.DeletionTimestamp != nil {
 		p.Deleting = pod.DeletionTimestamp.Time

@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -18,7 +19,7 @@ import (
 	"github.com/batchrun/batchrun/controllers/plan"
 )
 
-// report writes the plan's status if it says anything new, and then emits the plan's Events. The write holds only if
+// report writes the plan's status if it says anything new, not too often, and then emits the plan's Events. The write holds only if
 // nobody else wrote since the run was observed, so no attempt is ever counted twice.
 func (r *BatchRunReconciler) report(ctx context.Context, run *v1alpha1.BatchRun, p *plan.Plan) (ctrl.Result, error) {
 	now := r.Clock.Now()
@@ -31,7 +32,13 @@ func (r *BatchRunReconciler) report(ctx context.Context, run *v1alpha1.BatchRun,
 	}
 	key := client.ObjectKeyFromObject(run)
 	if written, ok := r.writes.get(key, now); ok && !p.Urgent {
-		return ctrl.Result{RequeueAfter: max(written.Add(statusInterval).Sub(now), time.Millisecond)}, nil
+		next := written.Add(progressInterval)
+		if p.Awaited {
+			next = written.Add(statusInterval)
+		}
+		if now.Before(next) {
+			return ctrl.Result{RequeueAfter: next.Sub(now)}, nil
+		}
 	}
 	if unseen, err := r.unseenWave(ctx, run, p); unseen || err != nil {
 		return ctrl.Result{RequeueAfter: staleDelay}, err
@@ -48,13 +55,23 @@ func (r *BatchRunReconciler) report(ctx context.Context, run *v1alpha1.BatchRun,
 	}
 	r.writes.put(key, now, now)
 	for _, event := range p.Events {
-		kind := corev1.EventTypeNormal
-		if event.Warning {
-			kind = corev1.EventTypeWarning
-		}
-		r.Recorder.Eventf(reported, nil, kind, event.Reason, event.Reason, "%s", event.Note)
+		r.tell(reported, event)
 	}
 	return result, nil
+}
+
+// tell emits an Event. The recorder counts Events as one that differ in nothing but their notes, the version of what
+// they regard included.
+func (r *BatchRunReconciler) tell(run *v1alpha1.BatchRun, event plan.Event) {
+	kind, action := corev1.EventTypeNormal, event.Reason
+	if event.Warning {
+		kind = corev1.EventTypeWarning
+	}
+	if event.Repeats != "" {
+		run, action = run.DeepCopy(), event.Repeats
+		run.ResourceVersion = ""
+	}
+	r.Recorder.Eventf(run, nil, kind, event.Reason, action, "%s", event.Note)
 }
 
 // unseenWave is true when the run is about to be finished without success and has a wave that the cache does not show:
@@ -63,12 +80,15 @@ func (r *BatchRunReconciler) unseenWave(ctx context.Context, run *v1alpha1.Batch
 	if p.Status.CompletionTime == nil || run.Status.CompletionTime != nil || p.Status.Phase == v1alpha1.PhaseSucceeded {
 		return false, nil
 	}
-	job := &batchv1.Job{}
-	err := r.Live.Get(ctx, client.ObjectKey{Namespace: run.Namespace, Name: waveName(run, int(p.Status.Waves.Next))}, job)
-	if client.IgnoreNotFound(err) != nil {
-		return false, fmt.Errorf("looking for a wave that was just started: %w", err)
+	var jobs batchv1.JobList
+	ofRun := client.MatchingLabels{v1alpha1.LabelRunUID: string(run.UID)}
+	if err := r.Live.List(ctx, &jobs, client.InNamespace(run.Namespace), ofRun); err != nil {
+		return false, fmt.Errorf("looking for waves that were just started: %w", err)
 	}
-	return err == nil && metav1.IsControlledBy(job, run), nil
+	return slices.ContainsFunc(jobs.Items, func(job batchv1.Job) bool {
+		number, ok := waveNumber(run, job.Name)
+		return ok && number >= int(p.Status.Waves.Next) && metav1.IsControlledBy(&job, run)
+	}), nil
 }
 
 // readTails reads the ends of the logs of the successes that the plan added to the status, all within logTimeout. A log

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -40,7 +41,7 @@ func (r *BatchRunReconciler) observeTrouble(ctx context.Context, s *plan.Snapsho
 	} else {
 		s.Trouble, err = r.whyNotSetUp(ctx, s.Run, &s.Waves[i])
 	}
-	if err == nil {
+	if err == nil && !s.Waves[i].Refused {
 		r.troubles.put(key, s.Trouble, now)
 	}
 	return err
@@ -50,6 +51,10 @@ func (r *BatchRunReconciler) whyNoPods(ctx context.Context, run *v1alpha1.BatchR
 	event, err := r.lastWarning(ctx, run.Namespace, fields.Set{"involvedObject.uid": string(w.UID), "reason": "FailedCreate"})
 	if err != nil || event == nil {
 		return plan.Trouble{}, err
+	}
+	if w.Packed && strings.Contains(strings.ReplaceAll(event.Message, w.Name, ""), v1alpha1.PolicyParameters) {
+		w.Refused = true
+		return plan.Trouble{}, nil
 	}
 	// The name of the pod is another one each time.
 	podName := regexp.MustCompile(regexp.QuoteMeta(w.Name) + `-\d+-[a-z0-9]{5}`)

@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 
+	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -18,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
+	"github.com/batchrun/batchrun/controllers/plan"
 )
 
 // maxAdjusted bounds the Jobs whose generations are remembered, some bytes each: those that the cache may be behind of.
@@ -30,11 +32,16 @@ func (r *BatchRunReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Mana
 	if err := indexCache(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
+	if err := r.delivery.setUp(ctx, mgr); err != nil {
+		return err
+	}
 	r.vanished, r.adjusted = newVanishedPods(), lru.New(maxAdjusted)
-	r.writes.lifetime, r.troubles.lifetime = statusInterval, troubleInterval
+	r.writes.lifetime, r.troubles.lifetime, r.steps.lifetime = progressInterval, troubleInterval, plan.GatherInterval
+	r.tables = lru.New(maxTables)
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.BatchRun{}).
-		Watches(&batchv1.Job{}, jobHandler()).
+		Watches(&batchv1.Job{}, ownedHandler()).
+		Watches(&appsv1.ControllerRevision{}, ownedHandler()).
 		Watches(&corev1.Pod{}, r.podHandler(), builder.WithPredicates(worthALook())).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: concurrency,
@@ -51,7 +58,8 @@ func enqueueRun(object client.Object, q queue) {
 	}
 }
 
-func jobHandler() handler.EventHandler {
+// ownedHandler is for objects of a run: its Jobs, and the revisions of its parameters.
+func ownedHandler() handler.EventHandler {
 	return handler.Funcs{
 		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { enqueueRun(e.Object, q) },
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { enqueueRun(e.ObjectNew, q) },
@@ -68,7 +76,9 @@ func (r *BatchRunReconciler) podHandler() handler.EventHandler {
 			if pod, ok := e.Object.(*corev1.Pod); ok {
 				r.vanished.put(pod)
 			}
-			enqueueRun(e.Object, q)
+			if noteworthy(e.Object) { // of others, which have succeeded or were deleted, their Jobs tell
+				enqueueRun(e.Object, q)
+			}
 		},
 	}
 }
@@ -76,18 +86,19 @@ func (r *BatchRunReconciler) podHandler() handler.EventHandler {
 // worthALook lets those events of pods pass that a Job's status does not tell of: a pod fails, or waits for something
 // that fails, or is gone.
 func worthALook() predicate.Predicate {
-	look := func(object client.Object) bool {
-		pod, ok := object.(*corev1.Pod)
-		if !ok {
-			return false
-		}
-		class := classOf(pod)
-		return class == podFailed || class == podWaiting || class == podDeleting
-	}
 	return predicate.Funcs{
-		CreateFunc:  func(e event.CreateEvent) bool { return look(e.Object) },
-		UpdateFunc:  func(e event.UpdateEvent) bool { return look(e.ObjectOld) || look(e.ObjectNew) },
+		CreateFunc:  func(e event.CreateEvent) bool { return noteworthy(e.Object) },
+		UpdateFunc:  func(e event.UpdateEvent) bool { return noteworthy(e.ObjectOld) || noteworthy(e.ObjectNew) },
 		DeleteFunc:  func(event.DeleteEvent) bool { return true },
 		GenericFunc: func(event.GenericEvent) bool { return false },
 	}
+}
+
+func noteworthy(object client.Object) bool {
+	pod, ok := object.(*corev1.Pod)
+	if !ok {
+		return false
+	}
+	class := classOf(pod)
+	return class == podFailed || class == podWaiting || class == podDeleting || class == podGated
 }

@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"maps"
 	"math"
+	"slices"
 	"strconv"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -31,11 +32,10 @@ func waveJob(run *v1alpha1.BatchRun, wave plan.NewWave) *batchv1.Job {
 	}
 	return &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: run.Namespace,
-			Name:      waveName(run, wave.Number),
-			Labels:    labels,
-			Annotations: map[string]string{
-				v1alpha1.AnnotationTasks: wave.Tasks.String(), v1alpha1.AnnotationTemplate: templateHash(run)},
+			Namespace:       run.Namespace,
+			Name:            waveName(run, wave.Number),
+			Labels:          labels,
+			Annotations:     waveAnnotations(run, wave),
 			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(run, v1alpha1.GroupVersion.WithKind("BatchRun"))},
 		},
 		Spec: batchv1.JobSpec{
@@ -47,6 +47,18 @@ func waveJob(run *v1alpha1.BatchRun, wave plan.NewWave) *batchv1.Job {
 			Template:             wavePodTemplate(run, wave, labels),
 		},
 	}
+}
+
+func waveAnnotations(run *v1alpha1.BatchRun, wave plan.NewWave) map[string]string {
+	annotations := map[string]string{
+		v1alpha1.AnnotationTasks: wave.Tasks.String(), v1alpha1.AnnotationTemplate: templateHash(run)}
+	if run.Spec.Parameters != nil {
+		annotations[v1alpha1.AnnotationSweep] = "true"
+	}
+	if wave.Table != "" {
+		annotations[v1alpha1.AnnotationPacked] = "true"
+	}
+	return annotations
 }
 
 // templateHash tells one spec.template from another.
@@ -67,14 +79,22 @@ func wavePodTemplate(run *v1alpha1.BatchRun, wave plan.NewWave, labels map[strin
 	}
 	maps.Copy(template.Labels, labels)
 	template.Spec.RestartPolicy = corev1.RestartPolicyNever
+	if wave.Table != "" {
+		if template.Annotations == nil {
+			template.Annotations = map[string]string{}
+		}
+		template.Annotations[v1alpha1.AnnotationParameters] = wave.Table
+		// Where nothing sets the variables, nothing takes the gate away, and the pod does not run.
+		template.Spec.SchedulingGates = append(template.Spec.SchedulingGates, corev1.PodSchedulingGate{Name: v1alpha1.GateParameters})
+	}
 	keep, _, _ := run.Spec.LogTail()
-	index := indexVariables(wave)
+	variables := variables(wave)
 	growth := run.Spec.MemoryGrowth()
 	for _, containers := range [][]corev1.Container{template.Spec.InitContainers, template.Spec.Containers} {
 		for i := range containers {
 			c := &containers[i]
 			// In front of the user's variables, so that $(BATCHRUN_TASK_INDEX) expands in them.
-			c.Env = append(append([]corev1.EnvVar{}, index...), c.Env...)
+			c.Env = slices.Concat(variables, c.Env)
 			if c.TerminationMessagePolicy == "" && keep != v1alpha1.KeepNone {
 				c.TerminationMessagePolicy = corev1.TerminationMessageFallbackToLogsOnError
 			}
@@ -86,17 +106,31 @@ func wavePodTemplate(run *v1alpha1.BatchRun, wave plan.NewWave, labels map[strin
 	return template
 }
 
-// indexVariables tell a container the index of its task. In a wave of tasks 0, 1, 2, ... that is the completion index
-// of the pod; a wave of one task has the number written into it. (The Job controller leaves a JOB_COMPLETION_INDEX
-// that is already there alone.)
-func indexVariables(wave plan.NewWave) []corev1.EnvVar {
-	if wave.Tasks.At(wave.Tasks.Len()-1) == wave.Tasks.Len()-1 {
+// variables tell a container the index of its task and the values of its parameters. Where the tasks' positions in the
+// wave are their indexes, that is the completion index of the pod; in a wave of one task the values are written into it;
+// otherwise they are left empty for the policy. (The Job controller leaves a JOB_COMPLETION_INDEX that is already there
+// alone.)
+func variables(wave plan.NewWave) []corev1.EnvVar {
+	var variables []corev1.EnvVar
+	switch {
+	case wave.Table != "":
+		variables = []corev1.EnvVar{{Name: v1alpha1.EnvTaskIndex}, {Name: v1alpha1.EnvCompletionIndex}}
+	case wave.Natural() && len(wave.Parameters.Names) == 0:
 		return []corev1.EnvVar{{Name: v1alpha1.EnvTaskIndex, ValueFrom: &corev1.EnvVarSource{
 			FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1",
 				FieldPath: "metadata.labels['" + batchv1.JobCompletionIndexAnnotation + "']"}}}}
+	default:
+		index := strconv.Itoa(wave.Tasks.At(0))
+		variables = []corev1.EnvVar{{Name: v1alpha1.EnvTaskIndex, Value: index}, {Name: v1alpha1.EnvCompletionIndex, Value: index}}
 	}
-	index := strconv.Itoa(wave.Tasks.At(0))
-	return []corev1.EnvVar{{Name: v1alpha1.EnvTaskIndex, Value: index}, {Name: v1alpha1.EnvCompletionIndex, Value: index}}
+	for i, name := range wave.Parameters.Names {
+		variable := corev1.EnvVar{Name: name}
+		if wave.Table == "" {
+			variable.Value = wave.Parameters.Values[i]
+		}
+		variables = append(variables, variable)
+	}
+	return variables
 }
 
 // growMemory raises the memory limit and request of a container by growth.IncreasePercent so many times, each at most

@@ -13,6 +13,7 @@ import (
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
 	"github.com/batchrun/batchrun/controllers/indexset"
+	"github.com/batchrun/batchrun/controllers/parameters"
 	"github.com/batchrun/batchrun/controllers/plan"
 )
 
@@ -124,6 +125,10 @@ func TestTaskIndex(t *testing.T) {
 		{"in a wave of tasks 0, 1, 2, ... it is the completion index", wave(0, 0, 0, 1, 2), fromLabel},
 		{"in a wave of task 0 it is the completion index", wave(4, 0, 0), fromLabel},
 		{"in a wave of another task it is written out, under both names", wave(4, 0, 7), "BATCHRUN_TASK_INDEX=7 JOB_COMPLETION_INDEX=7"},
+		{"with the parameters of the task", plan.NewWave{Tasks: indexset.Of(0), Parameters: parameters.Row{
+			Names: []string{"LR", "SEED"}, Values: []string{"0.1", "2"}}}, "BATCHRUN_TASK_INDEX=0 JOB_COMPLETION_INDEX=0 LR=0.1 SEED=2"},
+		{"in a packed wave it is left to the policy, and the parameters too", plan.NewWave{Tasks: indexset.Of(3, 7), Table: "3,7\n...",
+			Parameters: parameters.Row{Names: []string{"LR", "SEED"}}}, "BATCHRUN_TASK_INDEX= JOB_COMPLETION_INDEX= LR= SEED="},
 	} {
 		t.Run(test.rule, func(t *testing.T) {
 			pod := waveJob(aRun(), test.wave).Spec.Template.Spec
@@ -135,6 +140,42 @@ func TestTaskIndex(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestPackedWave(t *testing.T) {
+	run := aRun(func(s *v1alpha1.BatchRunSpec) {
+		s.Parameters = &v1alpha1.Parameters{}
+		s.Template.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "example.com/quota"}}
+	})
+	packed := waveJob(run, plan.NewWave{Tasks: indexset.Of(3, 7), Parallelism: 2, Table: "3,7\nLR\t1\t0\ta"})
+	inlined := waveJob(run, plan.NewWave{Tasks: indexset.Of(3), Parallelism: 1})
+	t.Run("its pods carry the table, and wait for the policy behind a gate after the user's own", func(t *testing.T) {
+		template := packed.Spec.Template
+		if got := template.Annotations[v1alpha1.AnnotationParameters]; got != "3,7\nLR\t1\t0\ta" {
+			t.Errorf("table: got %q", got)
+		}
+		want := []corev1.PodSchedulingGate{{Name: "example.com/quota"}, {Name: v1alpha1.GateParameters}}
+		if !equality.Semantic.DeepEqual(template.Spec.SchedulingGates, want) {
+			t.Errorf("gates: got %v", template.Spec.SchedulingGates)
+		}
+	})
+	t.Run("pods that have their values written into them carry neither", func(t *testing.T) {
+		template := inlined.Spec.Template
+		if len(template.Annotations) > 0 || len(template.Spec.SchedulingGates) != 1 {
+			t.Errorf("annotations %v, gates %v", template.Annotations, template.Spec.SchedulingGates)
+		}
+	})
+	t.Run("observe reads back what kind of wave it is", func(t *testing.T) {
+		for job, want := range map[*batchv1.Job][2]bool{packed: {true, true}, inlined: {false, true}, waveJob(aRun(), wave(0, 0, 0)): {false, false}} {
+			seen, err := observeWave(0, job, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := [2]bool{seen.Packed, seen.Sweep}; got != want {
+				t.Errorf("packed, sweep: got %v, want %v", got, want)
+			}
+		}
+	})
 }
 
 func TestTerminationMessagePolicy(t *testing.T) {

@@ -58,18 +58,18 @@ type BatchRunList struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.retryPolicy) || !has(self.retryPolicy.rules) || self.retryPolicy.rules.all(r, !has(r.memory) || self.template.spec.containers.all(c, !has(c.resources) || [has(c.resources.limits) && 'memory' in c.resources.limits ? c.resources.limits['memory'] : 0, has(c.resources.requests) && 'memory' in c.resources.requests ? c.resources.requests['memory'] : 0].all(q, quantity(string(q)).compareTo(quantity(string(r.memory.max))) <= 0)))",message="memory.max of a rule must not be below the memory limit or request of a container: raise memory.max",fieldPath=".retryPolicy.rules"
 // +kubebuilder:validation:XValidation:rule="!has(self.retryPolicy) || !has(self.retryPolicy.rules) || !has(self.template.spec.initContainers) || self.retryPolicy.rules.all(r, !has(r.memory) || self.template.spec.initContainers.all(c, !has(c.resources) || [has(c.resources.limits) && 'memory' in c.resources.limits ? c.resources.limits['memory'] : 0, has(c.resources.requests) && 'memory' in c.resources.requests ? c.resources.requests['memory'] : 0].all(q, quantity(string(q)).compareTo(quantity(string(r.memory.max))) <= 0)))",message="memory.max of a rule must not be below the memory limit or request of an init container: raise memory.max",fieldPath=".retryPolicy.rules"
 // +kubebuilder:validation:XValidation:rule="!has(self.recordTTLSecondsAfterFinished) || self.recordTTLSecondsAfterFinished >= (has(self.ttlSecondsAfterFinished) ? self.ttlSecondsAfterFinished : 604800)",message="recordTTLSecondsAfterFinished must not be smaller than ttlSecondsAfterFinished (default 604800): the record outlives the Jobs and pods",fieldPath=".recordTTLSecondsAfterFinished"
+// +kubebuilder:validation:XValidation:rule="!has(self.completions) || !has(self.parameters)",message="completions must not be set together with parameters: a run is an array of so many tasks, or a sweep, whose parameters say how many. Remove one of them",fieldPath=".completions"
 type BatchRunSpec struct {
 	// The pod that each attempt runs: a PodTemplateSpec, as in a Job, with the same fields (see kubectl explain
 	// job.spec.template). restartPolicy is Never, the default here: the run retries with a new pod, so that the reason
 	// of each failure can be read and kept.
 	// Each container finds the index of its task in BATCHRUN_TASK_INDEX and JOB_COMPLETION_INDEX.
-	// An edit holds for retries, for added tasks and for attempts that could not start; tasks that the first wave's Job
-	// is still to start keep the template that it was made of.
+	// An edit holds for what starts next; attempts that could not start are given up and start anew with it.
 	// +required
 	Template corev1.PodTemplateSpec `json:"template"`
 
 	// How many tasks the run has: an array with the indexes 0 to completions-1. Default 1, at most 100,000.
-	// Raising it adds tasks; lowering it stops and forgets the tasks above.
+	// Raising it adds tasks; lowering it stops the tasks above, which are no longer counted.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100000
 	// +optional
@@ -79,6 +79,29 @@ type BatchRunSpec struct {
 	// +kubebuilder:validation:Enum=Indexed
 	// +optional
 	CompletionMode *batchv1.CompletionMode `json:"completionMode,omitempty"`
+
+	// A sweep instead of an array: one task for each combination of parameter values, at most 100,000. Not together with
+	// completions. Give a matrix, or list the tasks as items.
+	// Each container finds the values in environment variables of the parameters' names, in front of its own env, so that
+	// $(NAME) expands in command, args and env.
+	// Tasks are known by their values: values added later run as new tasks with new indexes, tasks whose values are
+	// taken out are stopped and no longer counted, and the others stay what they are.
+	// Example, six tasks: {matrix: [{name: LR, values: ["0.1", "0.01"]}, {name: SEED, range: {start: 1, end: 3}}]}
+	// +optional
+	Parameters *Parameters `json:"parameters,omitempty"`
+
+	// So many tasks, those with the lowest indexes, have to succeed before the others start. If one of them fails for
+	// good, so does the run, at once. At most 100,000; more than the run has tasks means all of them. Default 0: all
+	// may start. Example: 1
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100000
+	// +optional
+	Pilot *int32 `json:"pilot,omitempty"`
+
+	// Runs tasks again that have run already, with the present template and limits; what failed before does not count.
+	// Each new token acts once, also on a finished run. Default: nothing runs again. Example: {token: "2", scope: Failed}
+	// +optional
+	Rerun *Rerun `json:"rerun,omitempty"`
 
 	// How many tasks may be active at once, retries included. Default: all, up to the operator's ceiling.
 	// Lowering it stops the youngest attempts above the new number, which run again later, as in a Job.
@@ -142,6 +165,147 @@ type BatchRunSpec struct {
 	// Which log tails the status keeps.
 	// +optional
 	Logs *LogPolicy `json:"logs,omitempty"`
+}
+
+// Parameters are the parameters of a sweep: a matrix, less what is excluded, plus what is included; or a list of items.
+// The tasks' indexes follow the order in which they stand here: in a matrix the last parameter changes fastest, then
+// come the included ones.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.matrix) != has(self.items)",message="parameters needs exactly one of matrix and items: a matrix for every combination of values, or the tasks one by one as items"
+// +kubebuilder:validation:XValidation:rule="!has(self.exclude) || has(self.matrix)",message="exclude goes with a matrix only, whose combinations it leaves out: remove exclude, and the items that are not wanted",fieldPath=".exclude"
+// +kubebuilder:validation:XValidation:rule="!has(self.include) || has(self.matrix)",message="include goes with a matrix only, to whose combinations it adds: move its entries to items",fieldPath=".include"
+type Parameters struct {
+	// The parameters, each with its values: every combination of values is a task. The tasks' indexes follow the order
+	// that is written here: the last parameter changes fastest, and what include adds comes behind. At most 16
+	// parameters, and 100,000 combinations with those of include, counted before exclude leaves any out.
+	// Example, four tasks: [{name: LR, values: ["0.1", "0.01"]}, {name: MODEL, values: [small, large]}]
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	Matrix []Parameter `json:"matrix,omitempty"`
+
+	// Combinations of the matrix that are left out: those that have all the values of one of these entries. An entry
+	// need not name every parameter; the operator warns of one that leaves out nothing. At most 1,000.
+	// Example: [{LR: "0.1", MODEL: large}]
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=1000
+	// +listType=atomic
+	// +optional
+	Exclude []Combination `json:"exclude,omitempty"`
+
+	// Combinations that are added to the matrix. Each entry has a value for every parameter of the matrix, not
+	// necessarily one of those listed there, and for no other. At most 1,000.
+	// Example: [{LR: "0.5", MODEL: small}]
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=1000
+	// +listType=atomic
+	// +optional
+	Include []Combination `json:"include,omitempty"`
+
+	// The tasks one by one, instead of a matrix, in the order of their indexes: each item has the values of one task, by
+	// the parameters' names. All have the same parameters, at most 16. For names and values the same holds as in a
+	// matrix. At most 100,000, as far as they fit into an object: 1.5 MB, or 256 KB where kubectl apply is used without
+	// --server-side.
+	// Example, two tasks: [{LR: "0.1", MODEL: small}, {LR: "0.2", MODEL: large}]
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=100000
+	// +listType=atomic
+	// +optional
+	Items []Combination `json:"items,omitempty"`
+}
+
+// Combination is a value for each of some parameters, by the parameter's name.
+//
+// +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:MaxProperties=16
+type Combination map[string]string
+
+// Parameter is one parameter of a matrix: a name, and its values as a list or as a range.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.values) != has(self.range)",message="a parameter needs exactly one of values and range: values as a list of texts, or a range of whole numbers"
+type Parameter struct {
+	// Name of the parameter, and of the environment variable that holds its value: letters, digits and '_', and no
+	// digit at the start, at most 63 characters. Each name once. Example: LEARNING_RATE
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z_][A-Za-z0-9_]*$')",message="must be a name for an environment variable: letters, digits and '_', and no digit at the start. Choose another name"
+	// +kubebuilder:validation:XValidation:rule="!(self in ['JOB_COMPLETION_INDEX', 'BATCHRUN_TASK_INDEX'])",message="must not be JOB_COMPLETION_INDEX or BATCHRUN_TASK_INDEX: the operator sets them to the index of the task. Choose another name"
+	// +required
+	Name string `json:"name"`
+
+	// The values, in this order, each once: texts of at most 1,024 characters without line breaks and tabs; "" is one
+	// too. What YAML takes for a number or a boolean needs quotes. At most 100,000, as far as they fit into an object
+	// (see items). Example: ["0.1", "0.01"]
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=100000
+	// +listType=set
+	// +optional
+	Values []string `json:"values,omitempty"`
+
+	// Whole numbers instead of values, such as seeds. Example, the numbers 0, 5 and 10: {start: 0, end: 10, step: 5}
+	// +optional
+	Range *Range `json:"range,omitempty"`
+}
+
+// Range is the whole numbers from start to end, both included, in steps.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.step) || self.step != 0",message="step must not be 0: the range would never end. Set a step that leads from start to end, such as 1 or -1",fieldPath=".step"
+// +kubebuilder:validation:XValidation:rule="(has(self.step) ? self.step : 1) == 0 || self.start == self.end || (self.start < self.end) == ((has(self.step) ? self.step : 1) > 0)",message="step (default 1) must lead from start to end: set a negative step where end is below start, and a positive one where it is above, or swap start and end"
+type Range struct {
+	// The first number.
+	// +kubebuilder:validation:Minimum=-1000000000000
+	// +kubebuilder:validation:Maximum=1000000000000
+	// +required
+	Start int64 `json:"start"`
+
+	// The last number; where the steps do not meet it, the last one before it.
+	// +kubebuilder:validation:Minimum=-1000000000000
+	// +kubebuilder:validation:Maximum=1000000000000
+	// +required
+	End int64 `json:"end"`
+
+	// From one number to the next: negative where end is below start, never 0. Default 1.
+	// +kubebuilder:validation:Minimum=-1000000000000
+	// +kubebuilder:validation:Maximum=1000000000000
+	// +optional
+	Step *int64 `json:"step,omitempty"`
+}
+
+// RerunScope says which tasks a rerun runs again.
+//
+// +kubebuilder:validation:Enum=Failed;All
+type RerunScope string
+
+const (
+	// RerunFailed runs the tasks again that failed for good.
+	RerunFailed RerunScope = "Failed"
+	// RerunAll runs every task again that has started.
+	RerunAll RerunScope = "All"
+)
+
+// Rerun runs tasks again. They start as new, with the present template and limits: what failed before does not count.
+// Attempts of theirs that are active are stopped.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.scope) || !has(self.indexes)",message="rerun must not have both scope and indexes: remove scope to run the tasks of indexes again, or remove indexes"
+type Rerun struct {
+	// Any text of at most 63 characters. A token that the run has not acted on yet makes it act; leave it in place
+	// afterwards. Example: "2"
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +required
+	Token string `json:"token"`
+
+	// Failed: the tasks that failed for good. All: every task that has started. Default Failed, unless indexes are given.
+	// +optional
+	Scope *RerunScope `json:"scope,omitempty"`
+
+	// The indexes of the tasks instead of a scope: numbers and ranges, ascending, with commas between them, and no
+	// spaces. Of an array those of a new rerun are below completions. At most 8,192 characters. Example: 3,7-9
+	// +kubebuilder:validation:MaxLength=8192
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9]{1,6}(-[0-9]{1,6})?(,[0-9]{1,6}(-[0-9]{1,6})?)*$')",message="must be indexes of tasks, of at most 6 digits each, and ranges of them, with commas and no spaces, such as 3,7-9. Correct them, or remove indexes for a rerun of all failed tasks"
+	// +optional
+	Indexes string `json:"indexes,omitempty"`
 }
 
 // RetryPolicy says what to do when an attempt fails.

@@ -13,6 +13,16 @@ const (
 	AnnotationTasks = "batchrun.io/tasks"
 	// AnnotationTemplate is a hash of the spec.template that a wave's Job was made of.
 	AnnotationTemplate = "batchrun.io/template"
+	// AnnotationSweep is on the Job of a wave whose tasks have parameters.
+	AnnotationSweep = "batchrun.io/sweep"
+	// AnnotationPacked is on the Job of a wave whose pods get their index and parameters when they are admitted.
+	AnnotationPacked = "batchrun.io/packed"
+	// AnnotationParameters is the table of a wave's task indexes and parameter values, on the template of its pods.
+	AnnotationParameters = "batchrun.io/parameters"
+	// GateParameters is the scheduling gate of a pod that has not got its parameters yet.
+	GateParameters = "batchrun.io/parameters"
+	// PolicyParameters is the name of the MutatingAdmissionPolicy, and of its binding, that gives a pod its parameters.
+	PolicyParameters = "batchrun-parameters"
 
 	// EnvTaskIndex is the index of the task, in every container of every wave.
 	EnvTaskIndex = "BATCHRUN_TASK_INDEX"
@@ -24,6 +34,11 @@ const (
 const (
 	// MaxTasks is the most tasks a run can have.
 	MaxTasks = 100_000
+	// MaxIndexes is the most task indexes that a run can use up over its life: values that are added to a sweep get new
+	// ones.
+	MaxIndexes = 1_000_000
+	// MaxReruns is the most entries of status.reruns.
+	MaxReruns = 10
 	// MaxFailures is the most entries of status.failures.
 	MaxFailures = 20
 	// MaxSuccesses is the most entries of status.successes.

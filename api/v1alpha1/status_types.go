@@ -44,7 +44,7 @@ type BatchRunStatus struct {
 	// +optional
 	Failed int32 `json:"failed"`
 
-	// Attempts that were followed, or will be, by another attempt of the same task: ended attempts less ended tasks.
+	// Attempts that were followed, or will be, by another attempt of the same execution of the task.
 	// +kubebuilder:default=0
 	// +optional
 	Retries int32 `json:"retries"`
@@ -89,6 +89,11 @@ type BatchRunStatus struct {
 	// +optional
 	CleanupTime *metav1.Time `json:"cleanupTime,omitempty"`
 
+	// The reruns that the run has acted on, at most the last 10, newest last.
+	// +listType=atomic
+	// +optional
+	Reruns []RerunRecord `json:"reruns,omitempty"`
+
 	// What the operator has to remember of the waves.
 	// +optional
 	Waves WavesStatus `json:"waves,omitzero"`
@@ -112,9 +117,26 @@ type WavesStatus struct {
 	Open string `json:"open,omitempty"`
 
 	// The state of each task that is not told by the fields above, compressed: how often it failed and was disrupted,
-	// how often its memory grew, and when its next attempt is due. Exact for any number of tasks.
+	// how often its memory grew, when its next attempt is due, how often it was rerun. Exact for any number of tasks.
 	// +optional
 	Ledger []byte `json:"ledger,omitempty"`
+
+	// True when the tasks in the ledger are those of a sweep, not of an array.
+	// +optional
+	Sweep bool `json:"sweep,omitempty"`
+}
+
+// RerunRecord is the record of one rerun.
+type RerunRecord struct {
+	// Its token.
+	Token string `json:"token"`
+	// When the run acted on it.
+	Time metav1.Time `json:"time"`
+	// How many tasks it ran again. They are in their next execution since.
+	Tasks int32 `json:"tasks"`
+	// The indexes of these tasks. Ends in "…" where it was cut.
+	// +optional
+	Indexes string `json:"indexes,omitempty"`
 }
 
 // Phase sums up a run in one word, for people.
@@ -176,8 +198,14 @@ type PodState struct {
 type Attempt struct {
 	// Index of the task.
 	Index int32 `json:"index"`
-	// Number of the attempt among the task's attempts, the first is 1.
+	// Number of the attempt among those of the task's execution, the first is 1.
 	Attempt int32 `json:"attempt"`
+	// Number of the task's execution: 1, and one more with each rerun of the task.
+	// +optional
+	Execution int32 `json:"execution,omitempty"`
+	// The values of the task's parameters. Long ones end in "…" where they were cut.
+	// +optional
+	Parameters map[string]string `json:"parameters,omitempty"`
 	// Why the attempt ended.
 	Reason Reason `json:"reason"`
 	// True when the attempt ended for no fault of its own: its pod had the DisruptionTarget condition.
@@ -214,6 +242,11 @@ const (
 	ConditionFailureTarget = "FailureTarget"
 	// ConditionSuspended is true while spec.suspend holds the run.
 	ConditionSuspended = "Suspended"
+	// ConditionPacked is true while tasks go out many to a Job, and false where the cluster does not let them, so that
+	// each has a Job of its own. A run that needs neither has no such condition.
+	ConditionPacked = "Packed"
+	// ConditionSpecWarning is true while the spec says something that has no effect.
+	ConditionSpecWarning = "SpecWarning"
 	// ConditionReady is true once the run is complete (kstatus: Current).
 	ConditionReady = "Ready"
 	// ConditionReconciling is true while the run goes on (kstatus: InProgress).
@@ -256,6 +289,16 @@ const (
 	RunStarted = "Started"
 	// RunAttemptFailed: attempts failed (Event).
 	RunAttemptFailed = "AttemptFailed"
+	// RunPilotFailed: a task of spec.pilot failed for good.
+	RunPilotFailed = "PilotFailed"
+	// RunNoTasks: spec.parameters excludes every combination.
+	RunNoTasks = "NoTasks"
+	// RunTooManyTasks: spec.parameters has more tasks than a run can have, or had so over its life.
+	RunTooManyTasks = "TooManyTasks"
+	// RunParametersLost: somebody deleted or changed what tells which task has which parameter values.
+	RunParametersLost = "ParametersLost"
+	// RunRerun: tasks run again because of spec.rerun (Event).
+	RunRerun = "Rerun"
 	// RunReopened: a finished run has new tasks (Event).
 	RunReopened = "Reopened"
 	// RunCleanedUp: the Jobs and pods of the finished run are deleted (Event).
@@ -270,4 +313,23 @@ const (
 	RunNameTaken = "NameTaken"
 	// RunJobRefused: the API server refused the run's next Job.
 	RunJobRefused = "JobRefused"
+
+	// PackedPolicyInstalled: the policy that gives each pod its parameters is there.
+	PackedPolicyInstalled = "PolicyInstalled"
+	// PackedPolicyMissing: that policy or its binding is not there, or is being installed, or this Kubernetes has none
+	// (before 1.36).
+	PackedPolicyMissing = "PolicyMissing"
+	// PackedPolicyDiffers: the policy or its binding is not the one that belongs to this operator.
+	PackedPolicyDiffers = "PolicyDiffers"
+	// PackedPolicyIneffective: pods were created, or refused, without their parameters although the policy is there.
+	PackedPolicyIneffective = "PolicyIneffective"
+
+	// WarningExcludeMatchesNothing: an entry of spec.parameters.exclude matches no combination.
+	WarningExcludeMatchesNothing = "ExcludeMatchesNothing"
+	// WarningDuplicateTasks: spec.parameters names a combination more than once; it is one task.
+	WarningDuplicateTasks = "DuplicateTasks"
+	// WarningRerunOutOfRange: spec.rerun.indexes names tasks that the run does not have; nothing was rerun.
+	WarningRerunOutOfRange = "RerunOutOfRange"
+	// WarningRerunWithoutEffect: the run would fail again at once; nothing was rerun.
+	WarningRerunWithoutEffect = "RerunWithoutEffect"
 )

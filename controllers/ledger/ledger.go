@@ -10,6 +10,7 @@ import (
 	"io"
 	"iter"
 	"math"
+	"sync"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
 )
@@ -22,14 +23,18 @@ const (
 	Pending State = iota
 	// Active: an open wave carries the task.
 	Active
-	// Succeeded and Failed are final.
+	// Succeeded and Failed are final, until a rerun.
 	Succeeded
 	Failed
+	// Removed: the run does not have the task any more. Its index is not used again.
+	Removed
 )
 
-// Task is the state of one task. A finished task remembers its State only.
+// Task is the state of one task. A task that succeeded or failed remembers its State and Execution only.
 type Task struct {
 	State State
+	// Execution is how often the task was rerun.
+	Execution uint8
 	// Failures counts against spec.backoffLimit.
 	Failures uint8
 	// Disruptions counts against spec.retryPolicy.maxDisruptions.
@@ -38,11 +43,18 @@ type Task struct {
 	Growth uint8
 	// Due is when a pending task may start, in seconds since 1970; 0 is at once.
 	Due uint32
-	// Wave is the number of the wave that carries an active task.
+	// Wave is one more than the number of the wave that carries an active task, or that may still end an attempt of
+	// another one, which was given up or taken out; 0 is none.
 	Wave uint32
 }
 
-func (t Task) finished() bool { return t.State == Succeeded || t.State == Failed }
+// In is true for a task whose Wave is the wave of that number.
+func (t Task) In(wave int) bool { return t.Wave == uint32(wave)+1 }
+
+// Enter makes the wave of that number the task's Wave.
+func (t *Task) Enter(wave int) { t.Wave = uint32(wave) + 1 }
+
+func (t Task) unfinished() bool { return t.State != Succeeded && t.State != Failed }
 
 // Attempts is the number of attempts of an unfinished task that have ended.
 func (t Task) Attempts() int { return int(t.Failures) + int(t.Disruptions) }
@@ -50,16 +62,8 @@ func (t Task) Attempts() int { return int(t.Failures) + int(t.Disruptions) }
 // Ledger holds the tasks of a run by their index.
 type Ledger []Task
 
-// Resize returns a ledger of n tasks: tasks above are forgotten, new ones are pending.
-func (l Ledger) Resize(n int) Ledger {
-	if n <= len(l) {
-		return l[:n]
-	}
-	return append(l, make(Ledger, n-len(l))...)
-}
-
-// Clone returns a copy.
-func (l Ledger) Clone() Ledger { return append(Ledger(nil), l...) }
+// Grow returns a ledger of at least n tasks; new ones are pending.
+func (l Ledger) Grow(n int) Ledger { return append(l, make(Ledger, max(n-len(l), 0))...) }
 
 // In lists the indexes of the tasks in a state, in ascending order.
 func (l Ledger) In(state State) iter.Seq[int] {
@@ -73,27 +77,27 @@ func (l Ledger) In(state State) iter.Seq[int] {
 }
 
 // version is the first byte of an encoded ledger.
-const version = 1
+const version = 2
 
-// planes is the number of bytes that an unfinished task takes besides its state, before compression: three counts, and
-// four bytes for Due, if it is pending, or Wave, if it is active.
-const planes = 7
+// planes is the number of bytes that an unfinished task takes besides its state and execution, before compression:
+// three counts, and four bytes each for Due and Wave.
+const planes = 11
 
-// Encode returns the compact form: a version, the number of tasks, the earliest Due, then the states of all tasks and
-// the other fields of the unfinished ones, deflated byte plane by byte plane: most tasks are alike, so a plane
-// compresses to almost nothing. An empty ledger is nil.
+// Encode returns the compact form: a version, the number of tasks, the earliest Due, then the states and executions of
+// all tasks and the other fields of the unfinished ones, deflated byte plane by byte plane: most tasks are alike, so a
+// plane compresses to almost nothing. An empty ledger is nil.
 func (l Ledger) Encode() []byte {
 	if len(l) == 0 {
 		return nil
 	}
-	raw := make([]byte, len(l), 2*len(l))
+	raw := make([]byte, 2*len(l), 3*len(l))
 	var open []Task
 	var base uint32
 	for i, t := range l {
-		raw[i] = byte(t.State)
-		if !t.finished() {
+		raw[i], raw[len(l)+i] = byte(t.State), t.Execution
+		if t.unfinished() {
 			open = append(open, t)
-			if t.State == Pending && t.Due > 0 && (base == 0 || t.Due < base) {
+			if t.Due > 0 && (base == 0 || t.Due < base) {
 				base = t.Due
 			}
 		}
@@ -101,13 +105,13 @@ func (l Ledger) Encode() []byte {
 	n := len(open)
 	rest := make([]byte, planes*n)
 	for i, t := range open {
-		last := t.Wave
-		if t.State == Pending && t.Due > 0 { // 0 is at once, 1 is base
-			last = t.Due - base + 1
+		if t.Due > 0 { // 0 is at once, 1 is base
+			t.Due = t.Due - base + 1
 		}
 		rest[i], rest[n+i], rest[2*n+i] = t.Failures, t.Disruptions, t.Growth
 		for plane := range 4 {
-			rest[(3+plane)*n+i] = byte(last >> (8 * plane))
+			rest[(3+plane)*n+i] = byte(t.Due >> (8 * plane))
+			rest[(7+plane)*n+i] = byte(t.Wave >> (8 * plane))
 		}
 	}
 	var out bytes.Buffer
@@ -118,11 +122,20 @@ func (l Ledger) Encode() []byte {
 	return out.Bytes()
 }
 
-func deflate(out *bytes.Buffer, raw []byte) {
-	w, err := flate.NewWriter(out, flate.BestSpeed)
-	if err == nil {
-		_, err = w.Write(raw)
+// writers are deflaters, each of some 100 KB, for use again.
+var writers = sync.Pool{New: func() any {
+	w, err := flate.NewWriter(nil, flate.BestSpeed)
+	if err != nil { // the level is a constant
+		panic(err)
 	}
+	return w
+}}
+
+func deflate(out *bytes.Buffer, raw []byte) {
+	w := writers.Get().(*flate.Writer)
+	defer writers.Put(w)
+	w.Reset(out)
+	_, err := w.Write(raw)
 	if err == nil {
 		err = w.Close()
 	}
@@ -141,7 +154,7 @@ func Decode(text []byte) (Ledger, error) {
 	}
 	reader := bytes.NewReader(text[1:])
 	tasks, err := binary.ReadUvarint(reader)
-	if err != nil || tasks == 0 || tasks > v1alpha1.MaxTasks {
+	if err != nil || tasks == 0 || tasks > v1alpha1.MaxIndexes {
 		return nil, errors.New("status.waves.ledger has no valid number of tasks")
 	}
 	base, err := binary.ReadUvarint(reader)
@@ -149,20 +162,21 @@ func Decode(text []byte) (Ledger, error) {
 		return nil, errors.New("status.waves.ledger has no valid time")
 	}
 	inflated := flate.NewReader(reader)
-	states := make([]byte, tasks)
+	states := make([]byte, 2*tasks)
 	if _, err := io.ReadFull(inflated, states); err != nil {
 		return nil, fmt.Errorf("status.waves.ledger: states: %w", err)
 	}
 	ledger := make(Ledger, tasks)
 	var open []int
-	for i, state := range states {
-		ledger[i].State = State(state)
-		if ledger[i].State > Failed {
-			return nil, fmt.Errorf("status.waves.ledger: task %d has the unknown state %d", i, state)
+	for i := range ledger {
+		t := Task{State: State(states[i]), Execution: states[len(ledger)+i]}
+		if t.State > Removed {
+			return nil, fmt.Errorf("status.waves.ledger: task %d has the unknown state %d", i, t.State)
 		}
-		if !ledger[i].finished() {
+		if t.unfinished() {
 			open = append(open, i)
 		}
+		ledger[i] = t
 	}
 	n := len(open)
 	rest := make([]byte, planes*n)
@@ -172,15 +186,12 @@ func Decode(text []byte) (Ledger, error) {
 	for i, index := range open {
 		t := &ledger[index]
 		t.Failures, t.Disruptions, t.Growth = rest[i], rest[n+i], rest[2*n+i]
-		var last uint32
 		for plane := range 4 {
-			last |= uint32(rest[(3+plane)*n+i]) << (8 * plane)
+			t.Due |= uint32(rest[(3+plane)*n+i]) << (8 * plane)
+			t.Wave |= uint32(rest[(7+plane)*n+i]) << (8 * plane)
 		}
-		switch {
-		case t.State == Active:
-			t.Wave = last
-		case last > 0:
-			t.Due = uint32(base) + last - 1
+		if t.Due > 0 {
+			t.Due += uint32(base) - 1
 		}
 	}
 	return ledger, nil

@@ -11,22 +11,19 @@ import (
 
 func task() *rapid.Generator[Task] {
 	return rapid.Custom(func(t *rapid.T) Task {
-		state := State(rapid.IntRange(int(Pending), int(Failed)).Draw(t, "state"))
-		if state == Succeeded || state == Failed {
-			return Task{State: state}
+		task := Task{
+			State:     State(rapid.IntRange(int(Pending), int(Removed)).Draw(t, "state")),
+			Execution: rapid.Uint8().Draw(t, "execution"),
 		}
-		unfinished := Task{
-			State:       state,
-			Failures:    rapid.Uint8().Draw(t, "failures"),
-			Disruptions: rapid.Uint8().Draw(t, "disruptions"),
-			Growth:      rapid.Uint8().Draw(t, "growth"),
+		if !task.unfinished() {
+			return task
 		}
-		if state == Active {
-			unfinished.Wave = rapid.Uint32().Draw(t, "wave")
-		} else {
-			unfinished.Due = rapid.Uint32().Draw(t, "due")
-		}
-		return unfinished
+		task.Failures = rapid.Uint8().Draw(t, "failures")
+		task.Disruptions = rapid.Uint8().Draw(t, "disruptions")
+		task.Growth = rapid.Uint8().Draw(t, "growth")
+		task.Due = rapid.Uint32().Draw(t, "due")
+		task.Wave = rapid.Uint32().Draw(t, "wave")
+		return task
 	})
 }
 
@@ -50,13 +47,24 @@ func TestAnEmptyLedgerIsNothing(t *testing.T) {
 	}
 }
 
-func TestResizeKeepsWhatStays(t *testing.T) {
+func TestGrowKeepsWhatIsThere(t *testing.T) {
 	l := Ledger{{State: Succeeded}, {State: Failed}}
-	if got := l.Resize(3); !reflect.DeepEqual(got, Ledger{{State: Succeeded}, {State: Failed}, {}}) {
+	if got := l.Grow(3); !reflect.DeepEqual(got, Ledger{{State: Succeeded}, {State: Failed}, {}}) {
 		t.Errorf("grown: %v", got)
 	}
-	if got := l.Clone().Resize(1); !reflect.DeepEqual(got, Ledger{{State: Succeeded}}) {
-		t.Errorf("shrunk: %v", got)
+	if got := l.Grow(1); !reflect.DeepEqual(got, l) {
+		t.Errorf("grown to less: %v", got)
+	}
+}
+
+func TestATaskIsInTheWaveItEntered(t *testing.T) {
+	var task Task
+	if task.In(0) {
+		t.Error("a new task is in wave 0")
+	}
+	task.Enter(0)
+	if !task.In(0) || task.In(1) {
+		t.Errorf("it entered wave 0: %v", task)
 	}
 }
 
@@ -73,7 +81,10 @@ func TestTheLedgerOfALargeRunFitsIntoTheStatus(t *testing.T) {
 	cases := map[string]func(int) Task{
 		"nothing started":         func(int) Task { return Task{} },
 		"every other task failed": func(i int) Task { return Task{State: Succeeded + State(i%2)} },
-		"half failed, at random":  func(int) Task { return Task{State: Succeeded + State(random.IntN(2))} },
+		"a tenth rerun, at random": func(int) Task {
+			return Task{State: Succeeded, Execution: uint8(max(random.IntN(11)-9, 0))}
+		},
+		"half failed, at random": func(int) Task { return Task{State: Succeeded + State(random.IntN(2))} },
 		"each with up to 6 failures, retried within 6 minutes, a tenth of them waiting": func(int) Task {
 			if random.IntN(10) > 0 {
 				return Task{State: Succeeded + State(random.IntN(2))}
@@ -83,7 +94,7 @@ func TestTheLedgerOfALargeRunFitsIntoTheStatus(t *testing.T) {
 	}
 	for name, make100k := range cases {
 		t.Run(name, func(t *testing.T) {
-			l := Ledger(nil).Resize(100_000)
+			l := Ledger(nil).Grow(100_000)
 			for i := range l {
 				l[i] = make100k(i)
 			}
@@ -112,7 +123,7 @@ func FuzzDecode(f *testing.F) {
 }
 
 func BenchmarkLedger100000(b *testing.B) {
-	l := Ledger(nil).Resize(100_000)
+	l := Ledger(nil).Grow(100_000)
 	for i := range l {
 		l[i].State = Succeeded + State(i/1000%2)
 	}

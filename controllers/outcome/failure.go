@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
@@ -131,11 +132,15 @@ func (f failure) exitCode() *int32 {
 
 // tail is the container's termination message, unless what stands there is not the container's: words().
 func (f failure) tail() string {
-	if f.words() != "" {
+	if f.words() != "" || strings.HasPrefix(f.Message, unreadable) {
 		return ""
 	}
 	return f.Message
 }
+
+// unreadable begins what the kubelet leaves where it could not read what the container left, such as the log of an evicted
+// pod that it has removed (pkg/kubelet/kuberuntime/kuberuntime_container.go).
+const unreadable = "Error on reading termination"
 
 // words is what the runtime or the kubelet, not the container, wrote into the container's message.
 func (f failure) words() string {

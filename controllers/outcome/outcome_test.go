@@ -168,6 +168,8 @@ func TestExitCodeAndTail(t *testing.T) {
 			podWith(failed, container("main", exited(128, "StartError", "no such file", 9))), 128, ""},
 		"a lost container has no exit code, and what the kubelet says of it is no tail": {
 			podWith(failed, container("main", exited(137, "ContainerStatusUnknown", gone, -1))), none, ""},
+		"what the kubelet says of a log that it cannot read is no tail": {
+			podWith(failed, says("Evicted", ""), container("main", exited(137, "Error", "Error on reading termination message from logs: no", 9))), 137, ""},
 		"a container that was lost in a crash of the node has no exit code, but a tail": {
 			podWith(failed, container("main", exited(255, "Unknown", "the end of the log", 9))), none, "the end of the log"},
 		"a pod that never ran has neither": {podWith(failed, says("OutOfcpu", "")), none, ""},

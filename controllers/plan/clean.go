@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"slices"
+
 	"github.com/batchrun/batchrun/api/v1alpha1"
 	"github.com/batchrun/batchrun/controllers/ledger"
 )
@@ -25,17 +27,17 @@ func (p *planner) clean() {
 		p.wake(deadline)
 		return
 	}
-	p.Adjust, p.DeletePods = nil, nil
-	for _, w := range p.Waves {
+	p.Adjust, p.DeletePods, p.DeleteJobs = nil, nil, nil
+	for _, w := range slices.Concat(p.Waves, p.Unreadable) {
 		if !w.Deleting {
 			p.DeleteJobs = append(p.DeleteJobs, w)
 		}
 	}
-	if len(p.Waves) == 0 && p.Status.CleanupTime == nil {
+	if len(p.Waves)+len(p.Unreadable) == 0 && p.Status.CleanupTime == nil {
 		p.Status.CleanupTime = p.time(p.now)
 		// Should new tasks open the run again, what was stopped halfway starts anew: nobody else deleted it.
 		for task := range p.ledger.In(ledger.Active) {
-			p.ledger[task].State, p.ledger[task].Wave = ledger.Pending, 0
+			p.putBack(task)
 		}
 		p.Status.Waves.Open = ""
 		p.event(false, v1alpha1.RunCleanedUp, "the run's Jobs are deleted, and with them their pods; its record stays")

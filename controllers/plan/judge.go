@@ -16,14 +16,18 @@ import (
 // judge decides whether the run is finished, or has to stop. A run that has to stop carries the condition
 // FailureTarget until its pods are gone, as a Job does, so that what they still achieve is recorded.
 func (p *planner) judge() {
+	tasks := p.present.Len()
+	succeeded, failed := p.tally(ledger.Succeeded), p.tally(ledger.Failed)
+	completed := fmt.Sprintf("%s succeeded", counted(tasks, "task"))
 	if p.finished() {
+		if p.condition(v1alpha1.ConditionComplete) != nil && succeeded == tasks { // tasks may have been taken out
+			p.setCondition(v1alpha1.ConditionComplete, true, v1alpha1.RunCompleted, completed)
+		}
 		return
 	}
-	tasks := len(p.ledger)
-	succeeded, failed := p.tally(ledger.Succeeded), p.tally(ledger.Failed)
-	if succeeded == tasks {
+	if succeeded == tasks && tasks > 0 {
 		p.dropCondition(v1alpha1.ConditionFailureTarget)
-		p.finish(v1alpha1.ConditionComplete, v1alpha1.RunCompleted, fmt.Sprintf("%s succeeded", counted(tasks, "task")))
+		p.finish(v1alpha1.ConditionComplete, v1alpha1.RunCompleted, completed)
 		return
 	}
 	if !p.stopping() {
@@ -32,12 +36,12 @@ func (p *planner) judge() {
 		}
 	}
 	if target := p.condition(v1alpha1.ConditionFailureTarget); target != nil {
-		if p.stopped() || succeeded+failed == tasks {
+		if p.stopped() || succeeded+failed == tasks && tasks > 0 {
 			p.finish(v1alpha1.ConditionFailed, target.Reason, target.Message)
 		}
 		return
 	}
-	if succeeded+failed == tasks {
+	if succeeded+failed == tasks && tasks > 0 {
 		p.finish(v1alpha1.ConditionFailed, v1alpha1.RunTasksFailed, p.lastFailure(failed, tasks))
 	}
 }
@@ -49,6 +53,9 @@ func (p *planner) verdict(tasks, failed int) (reason, message string) {
 	}
 	if p.failRun != "" {
 		return v1alpha1.RunFailRunRule, p.failRun
+	}
+	if p.piloting() && !p.pilot().Intersect(p.in(ledger.Failed)).Empty() {
+		return v1alpha1.RunPilotFailed, "a task of spec.pilot failed: " + p.lastFailure(failed, tasks)
 	}
 	if limit, ok := p.spec.FailedTaskLimit(tasks); ok && failed > limit {
 		return v1alpha1.RunMaxFailedTasksExceeded, fmt.Sprintf("%s, spec.maxFailedTasks is %s",
@@ -99,14 +106,6 @@ func (p *planner) stopped() bool {
 }
 
 func (p *planner) suspended() bool { return ptr.Deref(p.spec.Suspend, false) }
-
-func (p *planner) tally(state ledger.State) int {
-	n := 0
-	for range p.ledger.In(state) {
-		n++
-	}
-	return n
-}
 
 // condition returns the condition of a type if it is true, else nil.
 func (p *planner) condition(conditionType string) *conditionView {

@@ -138,7 +138,7 @@ func TestSuspend(t *testing.T) {
 		w.succeed(3)
 		expect(t, "podStates", w.state(v1alpha1.ReasonCompleted), 4)
 		expect(t, "retries", w.status().Retries, 0)
-		expect(t, "Jobs", len(w.jobs), 1)
+		expect(t, "Jobs: the first two tasks, and each as there was room", len(w.jobs), 3)
 	})
 	t.Run("a retry that is due while the run is suspended waits", func(t *testing.T) {
 		w := started()

@@ -6,6 +6,7 @@
 package plan
 
 import (
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -15,13 +16,20 @@ import (
 	"github.com/batchrun/batchrun/controllers/ledger"
 	"github.com/batchrun/batchrun/controllers/logtail"
 	"github.com/batchrun/batchrun/controllers/outcome"
+	"github.com/batchrun/batchrun/controllers/parameters"
 )
 
 // Snapshot is what plan decides on: the run as it is stored, and what was observed of its waves.
 type Snapshot struct {
 	Run *v1alpha1.BatchRun
-	// Ledger is status.waves.ledger, decoded.
+	// Ledger is status.waves.ledger, decoded; empty where the run was Replaced.
 	Ledger ledger.Ledger
+	// Tasks are the run's tasks by their indexes. Nil where the spec does not tell them: the tasks stay as they were.
+	Tasks *parameters.Table
+	// Packing says whether any tasks can go out many to a Job.
+	Packing Packing
+	// LastStep is when the operator last started a wave of the run or gave one more room; zero where it does not remember.
+	LastStep time.Time
 	// Waves are the run's waves whose Jobs exist, ascending by number.
 	Waves []Wave
 	// Gone are the numbers of open waves whose Jobs do not exist, nor pods of theirs that have not ended, as the API
@@ -29,6 +37,8 @@ type Snapshot struct {
 	Gone []int
 	// Leaving are the numbers of open waves whose Jobs do not exist, but pods of theirs that have not ended.
 	Leaving []int
+	// Unreadable are Jobs of waves that do not tell their tasks any more.
+	Unreadable []Wave
 	// Trouble is what keeps the run from going on, or at least one of its waves from having pods.
 	Trouble Trouble
 	// MaxParallelism is the operator's ceiling on spec.parallelism.
@@ -38,14 +48,14 @@ type Snapshot struct {
 // Unrecorded is true when the end of the task's attempt in the wave is not in the stored status.
 func (s *Snapshot) Unrecorded(w *Wave, task int) bool {
 	started := w.Number >= int(s.Run.Status.Waves.Next)
-	return started || task < len(s.Ledger) && s.Ledger[task].State == ledger.Active && s.Ledger[task].Wave == uint32(w.Number)
+	return started || task < len(s.Ledger) && s.Ledger[task].State == ledger.Active && s.Ledger[task].In(w.Number)
 }
 
 // HasUnwanted is true when some of the wave's tasks that have not ended are not to run in it any more: their attempt is
 // recorded as ended, or the run no longer has them.
 func (s *Snapshot) HasUnwanted(w *Wave) bool {
 	for task := range w.unfinished().All() {
-		if task >= s.Run.Spec.TaskCount() || !s.Unrecorded(w, task) {
+		if !s.Has(task) || !s.Unrecorded(w, task) {
 			return true
 		}
 	}
@@ -81,6 +91,13 @@ type Wave struct {
 	Starting time.Time
 	// Outdated is true when the Job was made of another spec.template than the present one.
 	Outdated bool
+	// Sweep is true when its tasks have parameters; Foreign when they are of an array and the run is a sweep now, or the
+	// other way round.
+	Sweep, Foreign bool
+	// Packed is true when its pods get their index and parameters from the policy.
+	Packed bool
+	// Refused is true when the API server does not let the wave's pods be created because their parameters cannot be set.
+	Refused bool
 	// Unwatched is true when the Job is not in the cache, so that nothing tells when it changes.
 	Unwatched bool
 	// Pods are its pods that failed, are going away, or wait for something that fails; and all that have not ended where
@@ -115,9 +132,14 @@ func (w *Wave) Idle() bool {
 	return w.Active == 0 && w.Terminating == 0 && !w.Suspended && !w.Deleting && !w.Stopped && w.share() > 0
 }
 
-// share is how many of the wave's tasks can be active at once.
+// inlined is true for a wave of one task that has its index and parameters written into it.
+func (w *Wave) inlined() bool {
+	return w.Tasks.Len() == 1 && (w.Sweep || w.Tasks.At(0) > 0)
+}
+
+// share is how many of the wave's tasks can be active at once, those that are being stopped included.
 func (w *Wave) share() int {
-	return min(w.Parallelism, w.unfinished().Len())
+	return min(max(w.Parallelism, w.Active+w.Terminating), w.unfinished().Len())
 }
 
 // Pod is what was observed of one attempt's pod.
@@ -130,6 +152,8 @@ type Pod struct {
 	Ended   bool
 	Outcome outcome.Outcome
 	Waiting outcome.Waiting
+	// Gated is true when the pod was created without its parameters, so that it must not run.
+	Gated bool
 	// Deleting is when the pod should be gone; zero where it is not going away.
 	Deleting time.Time
 	// Container is the one whose log tells most.
@@ -141,8 +165,10 @@ type Plan struct {
 	Status v1alpha1.BatchRunStatus
 	// Urgent is true when the status must not wait for the status interval: the run changed its phase.
 	Urgent bool
-	Start  []NewWave
-	Adjust []Adjustment
+	// Awaited is true when something can start only once the status is written: the next wave, or a retry.
+	Awaited bool
+	Start   []NewWave
+	Adjust  []Adjustment
 	// DeleteJobs and DeletePods are deleted with their UIDs as preconditions.
 	DeleteJobs []Wave
 	DeletePods []Pod
@@ -166,7 +192,15 @@ type NewWave struct {
 	Parallelism int
 	// Growth is how often the memory of its tasks grew.
 	Growth int
+	// Parameters are the names of the tasks' parameters, and the values where the wave has one task.
+	Parameters parameters.Row
+	// Table tells each pod its task's index and parameters; empty in a wave of one task, whose pod has them written into
+	// it, and in a wave whose tasks' indexes are their positions.
+	Table string
 }
+
+// Natural is true when the position of each task in the wave is its index.
+func (w NewWave) Natural() bool { return w.Tasks.At(w.Tasks.Len()-1) == w.Tasks.Len()-1 }
 
 // Adjustment is what to change in the Job of a wave.
 type Adjustment struct {
@@ -179,6 +213,9 @@ type Adjustment struct {
 type Event struct {
 	Warning bool
 	Reason  string
+	// Repeats is what Events of this Reason are counted by that follow each other: only the first of them is told in full.
+	// Empty for Events that are told one by one.
+	Repeats string
 	Note    string
 }
 
@@ -190,17 +227,22 @@ type planner struct {
 	spec *v1alpha1.BatchRunSpec
 	// ledger is the stored one with all that was learnt since.
 	ledger ledger.Ledger
+	// present are the tasks that the run has, as the spec is now. The ledger remembers others too.
+	present indexset.Set
+	// warnings are what the spec says without effect.
+	warnings []parameters.Warning
 	// failRun is set when an attempt matched a rule with action FailRun.
 	failRun string
 }
 
 // Make decides what the run needs at the time now.
 func Make(s Snapshot, now time.Time) *Plan {
-	p := &planner{Snapshot: s, now: now, spec: &s.Run.Spec, ledger: s.Ledger.Clone()}
+	p := &planner{Snapshot: s, now: now, spec: &s.Run.Spec, ledger: slices.Clone(s.Ledger)}
 	p.Status = *s.Run.Status.DeepCopy()
-	p.resize()
+	p.retask()
 	p.adopt()
 	p.record()
+	p.rerun()
 	p.judge()
 	p.start()
 	p.hold()

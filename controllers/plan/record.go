@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,26 +16,12 @@ import (
 	"github.com/batchrun/batchrun/controllers/outcome"
 )
 
-// resize brings the ledger to the number of tasks in the spec. New tasks open a finished run again.
-func (p *planner) resize() {
-	before, tasks := len(p.ledger), p.spec.TaskCount()
-	p.ledger = p.ledger.Resize(tasks)
-	if before == 0 || tasks <= before || !p.finished() || ptr.Deref(p.spec.Cancel, false) {
-		return
-	}
-	p.Status.CompletionTime, p.Status.CleanupTime, p.Status.StartTime, p.Status.Duration = nil, nil, nil, ""
-	for _, conditionType := range []string{v1alpha1.ConditionComplete, v1alpha1.ConditionFailed, v1alpha1.ConditionFailureTarget} {
-		p.dropCondition(conditionType)
-	}
-	p.event(false, v1alpha1.RunReopened, fmt.Sprintf("spec.completions was raised from %d to %d", before, tasks))
-}
-
 // adopt takes note of waves that were started since the status was written. Numbers in between belong to waves that
 // were started too and are not seen yet.
 func (p *planner) adopt() {
 	open := p.openWaves()
 	if p.Status.Waves.Next == 0 && len(p.Waves) > 0 {
-		p.event(false, v1alpha1.RunStarted, fmt.Sprintf("%s, %d at once", counted(len(p.ledger), "task"), min(p.parallelism(), len(p.ledger))))
+		p.event(false, v1alpha1.RunStarted, fmt.Sprintf("%s, %d at once", counted(p.present.Len(), "task"), min(p.parallelism(), p.present.Len())))
 	}
 	for i := range p.Waves {
 		w := &p.Waves[i]
@@ -45,20 +30,14 @@ func (p *planner) adopt() {
 		}
 		open = open.Union(indexset.Interval(int(p.Status.Waves.Next), w.Number))
 		p.Status.Waves.Next = int32(w.Number) + 1
+		if packing := p.packing(); w.Packed || !packing.OK && w.inlined() && p.present.Len() > 1 {
+			p.tellPacking(packing)
+		}
 		for task := range w.Tasks.All() {
-			if task < len(p.ledger) && p.ledger[task].State == ledger.Pending {
-				p.carry(task, w)
-			}
-		}
-	}
-	// Tasks that were taken out of spec.completions and put in again while a wave still carries them run on there.
-	for i := range p.Waves {
-		if !open.Contains(p.Waves[i].Number) {
-			continue
-		}
-		for task := range p.Waves[i].unfinished().All() {
-			if task < len(p.ledger) && p.ledger[task] == (ledger.Task{}) {
-				p.carry(task, &p.Waves[i])
+			if !w.Foreign && task < len(p.ledger) && p.ledger[task].State == ledger.Pending {
+				t := &p.ledger[task]
+				t.State, t.Due = ledger.Active, 0
+				t.Enter(w.Number)
 			}
 		}
 	}
@@ -68,15 +47,9 @@ func (p *planner) adopt() {
 	}
 }
 
-// carry makes a task active in a wave.
-func (p *planner) carry(task int, w *Wave) {
-	t := &p.ledger[task]
-	t.State, t.Due, t.Wave = ledger.Active, 0, uint32(w.Number)
-}
-
 // carriedBy is true while the wave carries the task's present attempt, and its end is not recorded.
 func (p *planner) carriedBy(w *Wave, task int) bool {
-	return task < len(p.ledger) && p.ledger[task].State == ledger.Active && p.ledger[task].Wave == uint32(w.Number)
+	return task < len(p.ledger) && p.ledger[task].State == ledger.Active && p.ledger[task].In(w.Number)
 }
 
 // openWaves are the numbers of the waves that have tasks whose end is not recorded yet.
@@ -96,24 +69,27 @@ func (p *planner) record() {
 	failures := len(p.Status.Failures)
 	reasons := map[v1alpha1.Reason]int{}
 	open := p.openWaves()
+	known := open
 	for i := range p.Waves {
 		w := &p.Waves[i]
+		known = known.Union(indexset.Of(w.Number))
 		if !open.Contains(w.Number) {
 			continue
 		}
-		p.recordWave(w, reasons)
-		if w.unfinished().Empty() {
+		if !w.Foreign {
+			p.recordWave(w, reasons)
+		}
+		if w.unfinished().Empty() || p.retired(w) {
 			open = open.Minus(indexset.Of(w.Number))
 		}
 	}
-	if gone := indexset.Of(p.Gone...); !gone.Empty() {
-		for task := range p.ledger.In(ledger.Active) {
-			if gone.Contains(int(p.ledger[task].Wave)) {
-				p.fail(task, p.deleted(task, "the Job of its wave was deleted"), reasons)
-			}
+	gone := indexset.Of(p.Gone...)
+	for task := range p.ledger.In(ledger.Active) {
+		if wave := int(p.ledger[task].Wave) - 1; gone.Contains(wave) || !known.Contains(wave) {
+			p.fail(task, p.deleted(task, "the Job of its wave was deleted"), reasons)
 		}
-		open = open.Minus(gone)
 	}
+	open = open.Minus(gone)
 	p.Status.Waves.Open = open.String()
 	p.announceFailures(failures, reasons)
 }
@@ -139,13 +115,11 @@ func (p *planner) recordWave(w *Wave, reasons map[v1alpha1.Reason]int) {
 	}
 	for task := range w.Succeeded.All() {
 		switch {
-		case p.carriedBy(w, task):
+		case task >= len(p.ledger) || !p.ledger[task].In(w.Number):
+		case p.ledger[task].State == ledger.Removed: // it counts should the task come back
+			p.ledger[task] = ledger.Task{State: ledger.Succeeded, Execution: p.ledger[task].Execution}
+		default: // active, or pending: a pod that was given up may have started all the same
 			p.succeed(task, sampled)
-		case task >= len(p.ledger) || p.ledger[task].State != ledger.Pending:
-		case p.ledger[task].Attempts() > 0: // its pod was given up at its start deadline and started all the same
-			p.succeed(task, sampled)
-		default: // it was taken out of spec.completions and put in again: its success may be counted already
-			p.ledger[task].State = ledger.Succeeded
 		}
 	}
 	if w.Finished != "" {
@@ -155,11 +129,32 @@ func (p *planner) recordWave(w *Wave, reasons map[v1alpha1.Reason]int) {
 			}
 		}
 	}
+	if w.Suspended && w.Stopped && !p.halted() && (w.Outdated || p.wanted(w) < w.unfinished().Len()) {
+		p.retire(w)
+	}
+	p.undeliver(w)
 	for _, pod := range w.Pods {
 		if p.carriedBy(w, pod.Task) && !pod.Ended && pod.Deleting.IsZero() && !w.Suspended {
 			p.checkStart(w, pod, reasons)
 		}
 	}
+}
+
+// retire puts the tasks of a stopped wave back: they go on with the present template, in another wave. Nothing is
+// counted.
+func (p *planner) retire(w *Wave) {
+	for task := range w.unfinished().All() {
+		if p.carriedBy(w, task) {
+			p.putBack(task)
+		}
+	}
+}
+
+// putBack makes a task pending whose attempt never ran or was stopped by its user. Should it succeed in its wave all the
+// same, it has succeeded.
+func (p *planner) putBack(task int) {
+	t := &p.ledger[task]
+	t.State, t.Due = ledger.Pending, 0
 }
 
 // deleted is the pod of an attempt of which nothing is left.
@@ -170,7 +165,7 @@ func (p *planner) deleted(task int, message string) Pod {
 
 func (p *planner) succeed(task int, sampled map[int]Pod) {
 	attempt := p.ledger[task].Attempts() + 1
-	p.ledger[task] = ledger.Task{State: ledger.Succeeded}
+	p.ledger[task] = ledger.Task{State: ledger.Succeeded, Execution: p.ledger[task].Execution}
 	p.count(v1alpha1.ReasonCompleted)
 	pod, ok := sampled[task]
 	if !ok || len(p.Status.Successes) >= v1alpha1.MaxSuccesses {
@@ -195,7 +190,7 @@ func (p *planner) checkStart(w *Wave, pod Pod, reasons map[v1alpha1.Reason]int) 
 	if w.Outdated {
 		pod.Outcome = outcome.Outcome{Reason: v1alpha1.ReasonDeleted, Disruption: true, FinishedAt: p.now,
 			Message: "spec.template was edited while it could not start: " + pod.Waiting.Message}
-		p.fail(pod.Task, pod, reasons)
+		p.giveUp(w, pod, reasons)
 		return
 	}
 	if !limited {
@@ -210,7 +205,16 @@ func (p *planner) checkStart(w *Wave, pod Pod, reasons map[v1alpha1.Reason]int) 
 		Reason: pod.Waiting.Reason, FinishedAt: p.now,
 		Message: fmt.Sprintf("not started after %s: %s", limit, pod.Waiting.Message),
 	}
+	p.giveUp(w, pod, reasons)
+}
+
+// giveUp ends the attempt of a pod that has not started. It is remembered in which wave: the pod may start all the same
+// before it is gone.
+func (p *planner) giveUp(w *Wave, pod Pod, reasons map[v1alpha1.Reason]int) {
 	p.fail(pod.Task, pod, reasons)
+	if t := &p.ledger[pod.Task]; t.State == ledger.Pending {
+		t.Enter(w.Number)
+	}
 }
 
 // count adds an ended attempt to podStates, which stay in the order of the reasons' first appearance.
@@ -227,6 +231,7 @@ func (p *planner) count(reason v1alpha1.Reason) {
 func (p *planner) attempt(pod Pod, number int) v1alpha1.Attempt {
 	record := v1alpha1.Attempt{
 		Index: int32(pod.Task), Attempt: int32(number),
+		Execution: int32(p.ledger[pod.Task].Execution) + 1, Parameters: p.parametersOf(pod.Task),
 		Reason: pod.Outcome.Reason, Disruption: pod.Outcome.Disruption,
 		ExitCode: pod.Outcome.ExitCode, Message: pod.Outcome.Message,
 		Pod: pod.Name, Node: pod.Node,
@@ -237,20 +242,37 @@ func (p *planner) attempt(pod Pod, number int) v1alpha1.Attempt {
 	return record
 }
 
-// announceFailures caps status.failures, cleans the log tails of the new ones, and emits one Event for all attempts that
-// failed since the last look.
+// maxParametersBytes bounds the parameter values of one attempt in the status.
+const maxParametersBytes = 512
+
+// parametersOf are the values of a task's parameters; nil where it has none.
+func (p *planner) parametersOf(task int) map[string]string {
+	if p.Tasks == nil || !p.Status.Waves.Sweep {
+		return nil
+	}
+	values := p.Tasks.Row(task).Map()
+	for name, value := range values {
+		values[name] = logtail.Cut(value, maxParametersBytes/len(values))
+	}
+	return values
+}
+
+// announceFailures caps status.failures, cleans the log tails of the new ones, and emits one Event for each reason that
+// attempts failed for since the last look.
 func (p *planner) announceFailures(before int, reasons map[v1alpha1.Reason]int) {
 	added := p.Status.Failures[before:]
-	if len(added) == 1 {
-		p.event(true, v1alpha1.RunAttemptFailed, fmt.Sprintf("task %d, attempt %d: %s", added[0].Index, added[0].Attempt, describe(added[0])))
-	} else if len(added) > 1 {
-		counts := make([]string, 0, len(reasons))
-		for _, state := range p.Status.PodStates {
-			if n := reasons[state.State]; n > 0 {
-				counts = append(counts, fmt.Sprintf("%s %d", state.State, n))
-			}
+	for _, state := range p.Status.PodStates {
+		n := reasons[state.State]
+		if n == 0 {
+			continue
 		}
-		p.event(true, v1alpha1.RunAttemptFailed, fmt.Sprintf("%d attempts failed: %s", len(added), strings.Join(counts, ", ")))
+		first := added[slices.IndexFunc(added, func(a v1alpha1.Attempt) bool { return a.Reason == state.State })]
+		note := fmt.Sprintf("task %d, attempt %d: %s", first.Index, first.Attempt, describe(first))
+		if n > 1 {
+			note = fmt.Sprintf("%d attempts failed, the first: %s", n, note)
+		}
+		p.event(true, v1alpha1.RunAttemptFailed, note)
+		p.Events[len(p.Events)-1].Repeats = string(state.State)
 	}
 	slices.SortStableFunc(added, func(a, b v1alpha1.Attempt) int {
 		return ptr.Deref(a.FinishedAt, metav1.Time{}).Compare(ptr.Deref(b.FinishedAt, metav1.Time{}).Time)

@@ -3,13 +3,15 @@ package plan
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
-	"github.com/batchrun/batchrun/controllers/indexset"
 	"github.com/batchrun/batchrun/controllers/ledger"
 	"github.com/batchrun/batchrun/controllers/logtail"
 )
@@ -22,6 +24,8 @@ const (
 	// maxLedgerBytes is how long the compact ledger may be before times in it become coarser, maxDueStep how coarse.
 	maxLedgerBytes = 40 << 10
 	maxDueStep     = 256
+	// maxExecutions is how many executions of a task are told apart in a ledger that is too long.
+	maxExecutions = 15
 	// troubleAfter is for how long a pod may wait before the run speaks of it.
 	troubleAfter = 10 * time.Second
 	// stuckAfter is for how long a pod may be late in going away before the run speaks of it.
@@ -38,18 +42,9 @@ const (
 // report turns the ledger and what was observed into the counts, the phase and the conditions of the status.
 func (p *planner) report() {
 	s := &p.Status
-	var succeeded, failed indexset.Builder
-	for i, t := range p.ledger {
-		switch t.State {
-		case ledger.Succeeded:
-			succeeded.Add(i)
-		case ledger.Failed:
-			failed.Add(i)
-		}
-	}
-	s.Tasks = int32(len(p.ledger))
-	s.Succeeded, s.Failed = int32(succeeded.Set().Len()), int32(failed.Set().Len())
-	s.SucceededIndexes, s.FailedIndexes = succeeded.Set().Short(maxIndexesBytes), failed.Set().Short(maxIndexesBytes)
+	succeeded, failed := p.in(ledger.Succeeded), p.in(ledger.Failed)
+	s.Tasks, s.Succeeded, s.Failed = int32(p.present.Len()), int32(succeeded.Len()), int32(failed.Len())
+	s.SucceededIndexes, s.FailedIndexes = succeeded.Short(maxIndexesBytes), failed.Short(maxIndexesBytes)
 	s.Active = min(p.activePods(), s.Tasks-s.Succeeded-s.Failed)
 	s.Pending = s.Tasks - s.Succeeded - s.Failed - s.Active
 	s.Completions = fmt.Sprintf("%d/%d", s.Succeeded, s.Tasks)
@@ -62,13 +57,34 @@ func (p *planner) report() {
 	before := p.Run.Status.Phase
 	s.Phase = p.phase()
 	p.Urgent = s.Phase != before || p.finished()
+	p.Awaited = p.awaited()
+	p.warn()
+	p.keepPacking()
 	p.summarize()
 	p.fit()
 }
 
+// awaited is true when something can start only once the status is written: another wave, or a task that is pending
+// since now.
+func (p *planner) awaited() bool {
+	if p.Status.Waves.Next != p.Run.Status.Waves.Next {
+		return true
+	}
+	for task := range p.ledger.In(ledger.Pending) {
+		if task >= len(p.Ledger) || p.Ledger[task].State != ledger.Pending {
+			return true
+		}
+	}
+	return false
+}
+
 // encode returns the compact ledger. Where it is too long, because very many tasks wait for their retries, tasks that
-// are due forget since when, and the others wait for up to a few minutes longer, so that many are due together.
+// are due forget since when, and the others wait for up to a few minutes longer, so that many are due together. Where
+// very many tasks were rerun very often, many reruns are told as some.
 func (p *planner) encode() []byte {
+	if slices.Equal(p.ledger, p.Ledger) {
+		return p.Run.Status.Waves.Ledger
+	}
 	text := p.ledger.Encode()
 	for step := uint32(1); len(text) > maxLedgerBytes && step <= maxDueStep; step *= 4 {
 		for task := range p.ledger.In(ledger.Pending) {
@@ -77,6 +93,12 @@ func (p *planner) encode() []byte {
 			} else {
 				t.Due = (t.Due + step - 1) / step * step
 			}
+		}
+		text = p.ledger.Encode()
+	}
+	for most := uint8(maxExecutions); len(text) > maxLedgerBytes && most > 0; most /= 4 {
+		for task := range p.ledger {
+			p.ledger[task].Execution = min(p.ledger[task].Execution, most)
 		}
 		text = p.ledger.Encode()
 	}
@@ -124,6 +146,10 @@ func (p *planner) summarize() {
 	} else if p.condition(v1alpha1.ConditionSuspended) != nil {
 		p.setCondition(v1alpha1.ConditionSuspended, false, v1alpha1.RunResumed, "the run is not suspended any more")
 	}
+	if p.Trouble.Stalled && p.Tasks == nil && !ptr.Deref(p.spec.Cancel, false) { // what the run is to be now cannot be followed
+		p.conclude(false, v1alpha1.ConditionStalled, p.Trouble.Reason, p.Trouble.Message)
+		return
+	}
 	if complete := p.condition(v1alpha1.ConditionComplete); complete != nil {
 		p.conclude(true, "", complete.Reason, complete.Message)
 		return
@@ -146,6 +172,23 @@ func (p *planner) summarize() {
 	}
 	reason, message := p.progress()
 	p.conclude(false, v1alpha1.ConditionReconciling, reason, message)
+}
+
+// warn sets the condition SpecWarning.
+func (p *planner) warn() {
+	if len(p.warnings) == 0 {
+		p.dropCondition(v1alpha1.ConditionSpecWarning)
+		return
+	}
+	texts := make([]string, 0, len(p.warnings))
+	for _, warning := range p.warnings {
+		texts = append(texts, warning.Message)
+	}
+	before := p.condition(v1alpha1.ConditionSpecWarning)
+	p.setCondition(v1alpha1.ConditionSpecWarning, true, p.warnings[0].Reason, strings.Join(texts, "; "))
+	if now := p.condition(v1alpha1.ConditionSpecWarning); before == nil || *before != *now {
+		p.event(true, now.Reason, now.Message)
+	}
 }
 
 // conclude sets Ready, and of Reconciling and Stalled the given one only.
@@ -259,7 +302,7 @@ func later(a, b time.Time) time.Time {
 
 // nextRetry is when the first of the waiting tasks is due.
 func (p *planner) nextRetry() (first time.Time, ok bool) {
-	for task := range p.ledger.In(ledger.Pending) {
+	for task := range p.in(ledger.Pending).All() {
 		due := time.Unix(int64(p.ledger[task].Due), 0)
 		if !due.After(p.now) {
 			return time.Time{}, false
@@ -287,7 +330,8 @@ func (p *planner) dropCondition(conditionType string) {
 	meta.RemoveStatusCondition(&p.Status.Conditions, conditionType)
 }
 
-// fit cuts what is longest and oldest until the status is small enough: the log tails and messages of old failures.
+// fit cuts what is longest and oldest until the status is small enough: the log tails, messages and parameters of old
+// failures.
 func (p *planner) fit() {
 	excess := p.size() - maxStatusBytes
 	for i := range p.Status.Failures {
@@ -300,7 +344,20 @@ func (p *planner) fit() {
 				*text = logtail.CutMark
 			}
 		}
+		excess -= cutValues(p.Status.Failures[i].Parameters, excess)
 	}
+}
+
+// cutValues cuts all values of parameters, if there is any excess, and returns how much smaller they are.
+func cutValues(parameters map[string]string, excess int) (saved int) {
+	if excess <= 0 || len(parameters) == 0 {
+		return 0
+	}
+	before := sizeOf(parameters)
+	for name := range parameters {
+		parameters[name] = logtail.CutMark
+	}
+	return before - sizeOf(parameters)
 }
 
 // size is that of the status as JSON, with the log tails that are still to be read: each takes at most two bytes for

@@ -127,7 +127,8 @@ func TestEvents(t *testing.T) {
 		w.end(1, exitCode(2, w.now))
 		w.fail(failure(v1alpha1.ReasonOOMKilled), 2)
 		expect(t, "one", w.events[1].Note, "task 3, attempt 1: Evicted: the node was low on memory")
-		expect(t, "several", w.events[2].Note, "3 attempts failed: Error 2, OOMKilled 1")
+		expect(t, "several of a reason", w.events[2].Note, "2 attempts failed, the first: task 0, attempt 1: Error, exit code 1")
+		expect(t, "one of another", w.events[3].Note, "task 2, attempt 1: OOMKilled")
 	})
 	t.Run("an Event is as long as the API server takes at most", func(t *testing.T) {
 		w := newWorld()
@@ -237,6 +238,7 @@ func TestRecord(t *testing.T) {
 // TestStatusSize: hostile texts and 100,000 tasks in the worst order keep within 100 KiB.
 func TestStatusSize(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
+	const n = 100_000
 	hostile := strings.Repeat("\x01<\u2028\xff\"\n", 2000)
 	for _, test := range []struct {
 		rule    string
@@ -262,43 +264,59 @@ func TestStatusSize(t *testing.T) {
 			return &outcome.Outcome{Reason: v1alpha1.ReasonError, FinishedAt: epoch.Add(time.Duration(task) * time.Second)}
 		}},
 	} {
-		t.Run(test.rule, func(t *testing.T) {
-			const n = 100_000
-			w := newWorld(tasks(n), atOnce(n), backoff(360, 86400))
-			w.now = epoch.Add(24 * time.Hour)
-			wave := Wave{Name: "r-0", UID: "u", Tasks: indexset.Interval(0, n-1), Parallelism: n}
-			var succeeded, failed indexset.Builder
-			for task := range n {
-				pod := Pod{Task: task, Name: strings.Repeat("p", 63), Node: strings.Repeat("n", 63), Ended: true}
-				if end := test.ends(task); end != nil {
-					failed.Add(task)
-					end.Message, end.Tail = test.message, hostile
-					pod.Outcome = *end
-					wave.Pods = append(wave.Pods, pod)
-				} else {
-					succeeded.Add(task)
-					if pod.Outcome = completed(w.now); len(wave.Successes) < v1alpha1.MaxSuccesses {
-						wave.Successes = append(wave.Successes, pod)
+		for kind, tasks := range map[string]func(*spec){"array": tasks(n), "sweep": longSweep(n)} {
+			t.Run(test.rule+", "+kind, func(t *testing.T) {
+				w := newWorld(tasks, atOnce(n), backoff(360, 86400))
+				w.record(w.fresh(), w.snapshot(w.fresh()))
+				w.now = epoch.Add(24 * time.Hour)
+				wave := Wave{Name: "r-0", UID: "u", Tasks: indexset.Interval(0, n-1), Parallelism: n}
+				var succeeded, failed indexset.Builder
+				for task := range n {
+					pod := Pod{Task: task, Name: strings.Repeat("p", 63), Node: strings.Repeat("n", 63), Ended: true}
+					if end := test.ends(task); end != nil {
+						failed.Add(task)
+						end.Message, end.Tail = test.message, hostile
+						pod.Outcome = *end
+						wave.Pods = append(wave.Pods, pod)
+					} else {
+						succeeded.Add(task)
+						if pod.Outcome = completed(w.now); len(wave.Successes) < v1alpha1.MaxSuccesses {
+							wave.Successes = append(wave.Successes, pod)
+						}
 					}
 				}
-			}
-			wave.Succeeded, wave.Failed = succeeded.Set(), failed.Set()
-			p := Make(Snapshot{Run: w.run, Waves: []Wave{wave}, MaxParallelism: n}, w.now)
-			for i := range p.Tails {
-				p.Status.Successes[len(p.Status.Successes)-1-i].LogTail = strings.Repeat("\"", v1alpha1.DefaultTailBytes)
-			}
-			text, err := json.Marshal(p.Status)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Logf("%d bytes, ledger %d", len(text), len(p.Status.Waves.Ledger))
-			expect(t, "at most 100 KiB", len(text) <= 100<<10, true)
-			expect(t, "succeeded", int(p.Status.Succeeded), wave.Succeeded.Len())
-			stored, err := ledger.Decode(p.Status.Waves.Ledger)
-			if err != nil {
-				t.Fatal(err)
-			}
-			expect(t, "the ledger is exact", stored[n-1].Failures, 1)
-		})
+				wave.Succeeded, wave.Failed = succeeded.Set(), failed.Set()
+				s := w.snapshot(w.fresh())
+				s.Waves, s.MaxParallelism = []Wave{wave}, n
+				p := Make(s, w.now)
+				for i := range p.Tails {
+					p.Status.Successes[len(p.Status.Successes)-1-i].LogTail = strings.Repeat("\"", v1alpha1.DefaultTailBytes)
+				}
+				text, err := json.Marshal(p.Status)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Logf("%d bytes, ledger %d", len(text), len(p.Status.Waves.Ledger))
+				expect(t, "at most 100 KiB", len(text) <= 100<<10, true)
+				expect(t, "succeeded", int(p.Status.Succeeded), wave.Succeeded.Len())
+				stored, err := ledger.Decode(p.Status.Waves.Ledger)
+				if err != nil {
+					t.Fatal(err)
+				}
+				expect(t, "the ledger is exact", stored[n-1].Failures, 1)
+			})
+		}
+	}
+}
+
+// longSweep is a sweep of n tasks with as many and as long parameters as there can be.
+func longSweep(n int64) func(*spec) {
+	return func(s *spec) {
+		s.Parameters = &v1alpha1.Parameters{Matrix: []v1alpha1.Parameter{rangeOf("SEED", n)}}
+		for i := range 15 {
+			s.Parameters.Matrix = append(s.Parameters.Matrix, v1alpha1.Parameter{
+				Name: fmt.Sprintf("%s%02d", strings.Repeat("N", 61), i), Values: []string{strings.Repeat("<", 1024)}})
+			s.Parameters.Exclude = append(s.Parameters.Exclude, v1alpha1.Combination{"SEED": fmt.Sprint(-i) + strings.Repeat("<", 1000)})
+		}
 	}
 }

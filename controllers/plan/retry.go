@@ -37,7 +37,7 @@ func (p *planner) fail(task int, pod Pod, reasons map[v1alpha1.Reason]int) {
 		p.failRun = fmt.Sprintf("task %d: %s, a rule of spec.retryPolicy says FailRun", task, describe(record))
 	}
 	if !again {
-		p.ledger[task] = ledger.Task{State: ledger.Failed}
+		p.ledger[task] = ledger.Task{State: ledger.Failed, Execution: t.Execution}
 		return
 	}
 	p.Status.Retries++

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,18 +12,37 @@ import (
 )
 
 func TestFirstWave(t *testing.T) {
-	t.Run("wave 0 carries every task", func(t *testing.T) {
-		w := newWorld(tasks(100_000), atOnce(20))
-		p := Make(w.snapshot(w.fresh()), w.now)
-		expect(t, "waves", len(p.Start), 1)
-		expect(t, "wave", fmt.Sprint(p.Start[0].Number, " ", p.Start[0].Tasks, " ", p.Start[0].Parallelism), "0 0-99999 20")
+	waves := func(w *world) string {
+		var all []string
+		for _, wave := range Make(w.snapshot(w.fresh()), w.now).Start {
+			all = append(all, fmt.Sprintf("%d: %s at once of %s", wave.Number, counted(wave.Parallelism, "task"), wave.Tasks))
+		}
+		return strings.Join(all, "; ")
+	}
+	t.Run("it carries the tasks that start at once", func(t *testing.T) {
+		expect(t, "waves", waves(newWorld(tasks(500), atOnce(20))), "0: 20 tasks at once of 0-19")
+	})
+	t.Run("in a run of many tasks and few at once it carries more, so that the run has few waves", func(t *testing.T) {
+		expect(t, "waves", waves(newWorld(tasks(100_000), atOnce(20))), "0: 20 tasks at once of 0-199")
+	})
+	t.Run("a wave is no larger than a Job can well be", func(t *testing.T) {
+		w := newWorld(tasks(2500))
+		w.ceiling = 5000
+		expect(t, "waves", waves(w), "0: 1000 tasks at once of 0-999; 1: 1000 tasks at once of 1000-1999; 2: 500 tasks at once of 2000-2499")
+	})
+	t.Run("where tasks cannot be packed, wave 0 carries every task of an array", func(t *testing.T) {
+		w := newWorld(tasks(2500), atOnce(20))
+		w.packing = Packing{}
+		expect(t, "waves", waves(w), "0: 20 tasks at once of 0-2499")
 	})
 	t.Run("the operator's ceiling is the default parallelism", func(t *testing.T) {
-		w := newWorld(tasks(5000))
+		w := newWorld(tasks(900))
+		w.ceiling = 800
 		expect(t, "parallelism", Make(w.snapshot(w.fresh()), w.now).Start[0].Parallelism, w.ceiling)
 	})
 	t.Run("the operator's ceiling bounds spec.parallelism", func(t *testing.T) {
-		w := newWorld(tasks(5000), atOnce(5000))
+		w := newWorld(tasks(900), atOnce(900))
+		w.ceiling = 800
 		expect(t, "parallelism", Make(w.snapshot(w.fresh()), w.now).Start[0].Parallelism, w.ceiling)
 	})
 	t.Run("a run that is suspended from the start starts nothing", func(t *testing.T) {
@@ -81,8 +101,8 @@ func TestTemplateEdited(t *testing.T) {
 		w.wait(0, v1alpha1.ReasonImagePullFailed, "no such image")
 		w.jobs[0].outdated = true
 		w.settle()
-		expect(t, "task 0", w.ledger()[0], ledger.Task{State: ledger.Active, Disruptions: 1, Wave: 1})
-		expect(t, "task 1", w.ledger()[1], ledger.Task{State: ledger.Active})
+		expect(t, "task 0", w.ledger()[0], ledger.Task{State: ledger.Active, Disruptions: 1, Wave: 2})
+		expect(t, "task 1", w.ledger()[1], ledger.Task{State: ledger.Active, Wave: 1})
 	})
 	t.Run("an attempt that runs goes on", func(t *testing.T) {
 		w := started(tasks(1))
@@ -112,8 +132,9 @@ func TestAdoption(t *testing.T) {
 		expectCounts(t, w, 1, 0, 1, 1)
 	})
 	t.Run("a gap in the numbers is a wave that was deleted before it was seen", func(t *testing.T) {
-		w := started(tasks(3), backoff(0, 0))
-		for task := range 3 {
+		w := started(tasks(4), backoff(0, 0))
+		w.packing = Packing{}
+		for _, task := range []int{1, 2, 3} {
 			w.end(task, exitCode(1, w.now))
 		}
 		w.sync()
@@ -125,9 +146,9 @@ func TestAdoption(t *testing.T) {
 		expect(t, "starts", len(p.Start), 1)
 		expect(t, "the number after the highest", p.Start[0].Number, 4)
 		w.settle()
-		expectCounts(t, w, 0, 0, 3, 0)
+		expectCounts(t, w, 0, 0, 4, 0)
 		expect(t, "nothing ended with it", w.state(v1alpha1.ReasonDeleted), 0)
-		expect(t, "open", w.status().Waves.Open, "1,3,4")
+		expect(t, "open", w.status().Waves.Open, "0,1,3,4")
 	})
 	t.Run("a wave that the cache does not show yet is not started twice", func(t *testing.T) {
 		w := started(tasks(2), backoff(0, 0))
@@ -181,11 +202,12 @@ func TestParallelism(t *testing.T) {
 	})
 	t.Run("waves that were lowered to nothing get room before the waves below", func(t *testing.T) {
 		w := started(tasks(4), atOnce(4), backoff(0, 0))
-		w.fail(exitCode(1, w.now), 0, 1)
+		w.packing = Packing{}
+		w.fail(exitCode(1, w.now), 1, 2)
 		w.edit(atOnce(1))
 		w.settle()
 		expect(t, "active", [3]int{w.jobs[0].active(), w.jobs[1].active(), w.jobs[2].active()}, [3]int{0, 0, 1})
-		w.succeed(1)
+		w.succeed(2)
 		expect(t, "active", [3]int{w.jobs[0].active(), w.jobs[1].active(), w.jobs[2].active()}, [3]int{0, 1, 0})
 	})
 	t.Run("raised, it is used at once", func(t *testing.T) {
@@ -195,15 +217,16 @@ func TestParallelism(t *testing.T) {
 		expect(t, "active", w.active(), 7)
 	})
 	t.Run("a plan starts a bounded number of waves, and the next one goes on", func(t *testing.T) {
-		w := started(tasks(MaxStartsAtOnce+40), backoff(0, 0))
+		w := started(tasks(MaxStartsAtOnce+41), backoff(0, 0))
+		w.packing = Packing{}
 		for task := range MaxStartsAtOnce + 40 {
-			w.end(task, exitCode(1, w.now))
+			w.end(task+1, exitCode(1, w.now))
 		}
 		w.sync()
 		w.reconcile()
 		expect(t, "starts", len(w.reconcile().Start), MaxStartsAtOnce)
 		w.settle()
-		expect(t, "active", w.active(), MaxStartsAtOnce+40)
+		expect(t, "active", w.active(), MaxStartsAtOnce+41)
 	})
 }
 
@@ -294,7 +317,9 @@ func TestCompletions(t *testing.T) {
 		expect(t, "phase", w.status().Phase, v1alpha1.PhaseSucceeded)
 	})
 	t.Run("lowered and raised again while a wave carries the tasks, none runs twice", func(t *testing.T) {
-		w := started(tasks(4), atOnce(1))
+		w := newWorld(tasks(4), atOnce(1))
+		w.packing = Packing{}
+		w.settle()
 		w.edit(tasks(2))
 		w.settle()
 		w.edit(tasks(4))
@@ -303,7 +328,7 @@ func TestCompletions(t *testing.T) {
 			w.succeed(task)
 		}
 		expect(t, "phase", w.status().Phase, v1alpha1.PhaseSucceeded)
-		expect(t, "Jobs", len(w.jobs), 1)
+		expect(t, "ended attempts", w.state(v1alpha1.ReasonCompleted), 4)
 	})
 }
 
@@ -335,7 +360,7 @@ func TestJobDeletedBySomebodyElse(t *testing.T) {
 		w.deleteJob(1)
 		w.settle()
 		expect(t, "Error and Deleted", [2]int{w.state(v1alpha1.ReasonError), w.state(v1alpha1.ReasonDeleted)}, [2]int{1, 1})
-		expect(t, "counted failures", w.ledger()[0], ledger.Task{State: ledger.Active, Failures: 1, Disruptions: 1, Wave: 2})
+		expect(t, "counted failures", w.ledger()[0], ledger.Task{State: ledger.Active, Failures: 1, Disruptions: 1, Wave: 3})
 	})
 	t.Run("a failure that is new is counted though another Job is gone", func(t *testing.T) {
 		w := started(tasks(2), backoff(0, 0))

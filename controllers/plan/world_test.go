@@ -14,6 +14,7 @@ import (
 	"github.com/batchrun/batchrun/controllers/indexset"
 	"github.com/batchrun/batchrun/controllers/ledger"
 	"github.com/batchrun/batchrun/controllers/outcome"
+	"github.com/batchrun/batchrun/controllers/parameters"
 )
 
 var epoch = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -26,7 +27,13 @@ type world struct {
 	now     time.Time
 	ceiling int
 	jobs    map[int]*simJob
-	uids    int
+	// revisions are the recorded versions of spec.parameters.
+	revisions []*v1alpha1.Parameters
+	// packing is whether the policy is there, as the operator sees it; noPolicy that it is not there in truth.
+	packing  Packing
+	noPolicy bool
+	lastStep time.Time
+	uids     int
 	// foreign are the numbers of waves whose names objects of others have.
 	foreign map[int]bool
 	events  []Event
@@ -54,12 +61,14 @@ type simJob struct {
 	deleting          bool
 	trouble           Trouble
 	outdated          bool
+	sweep             bool
+	wave              NewWave
 }
 
 func newWorld(edits ...func(*v1alpha1.BatchRunSpec)) *world {
 	run := &v1alpha1.BatchRun{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "r", UID: "run"}}
 	w := &world{
-		run: run, now: epoch, ceiling: 1000, jobs: map[int]*simJob{}, foreign: map[int]bool{},
+		run: run, now: epoch, ceiling: 1000, packing: Packing{OK: true, Reason: v1alpha1.PackedPolicyInstalled}, jobs: map[int]*simJob{}, foreign: map[int]bool{},
 		ended: map[v1alpha1.Reason]int{}, waited: map[v1alpha1.Reason]int{},
 		written: func(_, _ *v1alpha1.BatchRunStatus) {}, podSucceeded: func(int) {},
 	}
@@ -85,8 +94,9 @@ func (w *world) put(run *v1alpha1.BatchRun) {
 
 // view is what the operator's cache holds.
 type view struct {
-	run  *v1alpha1.BatchRun
-	jobs map[int]*simJob
+	run       *v1alpha1.BatchRun
+	jobs      map[int]*simJob
+	revisions []*v1alpha1.Parameters
 }
 
 // fresh is a cache that is up to date.
@@ -95,7 +105,7 @@ func (w *world) fresh() view {
 	for number, job := range w.jobs {
 		jobs[number] = job.clone()
 	}
-	return view{w.run.DeepCopy(), jobs}
+	return view{w.run.DeepCopy(), jobs, slices.Clone(w.revisions)}
 }
 
 // snapshot is what observe makes of a cache, with its look-ups on the API server.
@@ -108,7 +118,14 @@ func (w *world) snapshot(v view) Snapshot {
 	if err != nil {
 		panic(err)
 	}
-	s := Snapshot{Run: v.run, Ledger: stored, MaxParallelism: w.ceiling}
+	s := Snapshot{Run: v.run, Ledger: stored, MaxParallelism: w.ceiling, Packing: w.packing, LastStep: w.lastStep}
+	s.Tasks = parameters.ArrayTable(v.run.Spec.TaskCount())
+	if v.run.Spec.Parameters != nil {
+		if s.Tasks, err = parameters.NewTable(v.revisions, v.run.Spec.Parameters); err != nil {
+			s.Trouble = Trouble{Reason: v1alpha1.RunNoTasks, Message: err.Error(), Stalled: true}
+		}
+	}
+	sweep := s.Sweep()
 	next := int(v.run.Status.Waves.Next)
 	highest := next - 1
 	for number := range v.jobs {
@@ -122,24 +139,25 @@ func (w *world) snapshot(v view) Snapshot {
 			}
 		}
 		if job != nil {
-			s.Waves = append(s.Waves, w.wave(&s, job, next, open))
+			s.Waves = append(s.Waves, w.wave(&s, job, next, open, sweep))
 		}
 	}
 	return s
 }
 
 // wave is what observe makes of a Job and its pods.
-func (w *world) wave(s *Snapshot, job *simJob, next int, open indexset.Set) Wave {
+func (w *world) wave(s *Snapshot, job *simJob, next int, open indexset.Set, sweep bool) Wave {
 	wave := Wave{
 		Number: job.number, Name: job.name(), UID: job.uid, Tasks: job.tasks,
 		Succeeded: setOf(job.succeeded), Failed: setOf(job.failed),
 		Parallelism: job.parallelism, Suspended: job.suspended, Active: job.uncounted(),
 		Stopped: job.unfinished() == 0 || job.suspended && job.uncounted() == 0, Deleting: job.deleting, Created: job.created,
-		Outdated: job.outdated,
+		Outdated: job.outdated, Packed: job.wave.Table != "", Sweep: job.sweep, Foreign: job.sweep != sweep,
 	}
 	if job.unfinished() == 0 {
 		wave.Finished = "Complete"
 	}
+	wave.Refused = wave.Packed && !w.packing.OK && wave.Idle() && !w.now.Before(wave.Created.Add(IdleAfter))
 	if job.trouble.Reason != "" {
 		s.Trouble = job.trouble
 	}
@@ -153,7 +171,7 @@ func (w *world) wave(s *Snapshot, job *simJob, next int, open indexset.Set) Wave
 			if wave.Succeeded.Contains(task) && s.Unrecorded(&wave, task) && len(wave.Successes)+len(s.Run.Status.Successes) < v1alpha1.MaxSuccesses {
 				wave.Successes = append(wave.Successes, pod)
 			}
-		case pod.Ended || pod.Waiting.Reason != "" || s.HasUnwanted(&wave):
+		case pod.Ended || pod.Gated || pod.Waiting.Reason != "" || s.HasUnwanted(&wave):
 			if live := w.jobs[job.number]; !pod.Ended && job.failed[task] && live != nil && live.pods[task] != nil && live.pods[task].Ended {
 				pod = *live.pods[task]
 			}
@@ -180,6 +198,9 @@ func (w *world) act(v view, p *Plan, writes int) bool {
 	for _, a := range p.Adjust {
 		steps = append(steps, func() bool {
 			if job := w.jobs[a.Wave.Number]; job != nil && job.uid == a.Wave.UID {
+				if a.Parallelism > job.parallelism {
+					w.lastStep = w.now
+				}
 				job.parallelism, job.suspended = a.Parallelism, a.Suspend
 			}
 			return true
@@ -189,7 +210,13 @@ func (w *world) act(v view, p *Plan, writes int) bool {
 		steps = append(steps, func() bool { w.deletePod(pod.UID); return true })
 	}
 	for _, wave := range p.DeleteJobs {
-		steps = append(steps, func() bool { delete(w.jobs, wave.Number); return true })
+		steps = append(steps, func() bool {
+			if job := w.jobs[wave.Number]; job != nil && job.uid == wave.UID {
+				w.ended[v1alpha1.ReasonDeleted] += job.unfinished() // as the run sees it if it wants the tasks again
+				delete(w.jobs, wave.Number)
+			}
+			return true
+		})
 	}
 	for _, wave := range p.Start {
 		steps = append(steps, func() bool { return w.create(v, wave) })
@@ -221,9 +248,10 @@ func (w *world) create(v view, wave NewWave) bool {
 		return false
 	}
 	w.uids++
+	w.lastStep = w.now
 	w.jobs[wave.Number] = &simJob{
 		number: wave.Number, uid: types.UID(fmt.Sprint("job-", w.uids)), tasks: wave.Tasks, parallelism: wave.Parallelism,
-		growth: wave.Growth, succeeded: map[int]bool{}, failed: map[int]bool{}, pods: map[int]*Pod{}, created: w.now,
+		growth: wave.Growth, wave: wave, sweep: v.run.Spec.Parameters != nil, succeeded: map[int]bool{}, failed: map[int]bool{}, pods: map[int]*Pod{}, created: w.now,
 	}
 	return true
 }
@@ -242,9 +270,24 @@ func (w *world) store(v view, p *Plan) bool {
 	return true
 }
 
+// record keeps the parameters of a view as the next revision, if they bring new tasks; it is true if they do.
+func (w *world) record(v view, s Snapshot) bool {
+	if s.Tasks == nil || s.Tasks.New() == 0 {
+		return false
+	}
+	if v.run.ResourceVersion == w.run.ResourceVersion && len(v.revisions) == len(w.revisions) {
+		w.revisions = append(w.revisions, v.run.Spec.Parameters.DeepCopy())
+		w.writes++
+	}
+	return true
+}
+
 // reconcile observes, plans, applies and reports once.
 func (w *world) reconcile() *Plan {
 	v := w.fresh()
+	if w.record(v, w.snapshot(v)) {
+		v = w.fresh()
+	}
 	p := Make(w.snapshot(v), w.now)
 	if w.act(v, p, 1000) {
 		w.store(v, p)
@@ -385,7 +428,8 @@ func (w *world) syncJob(job *simJob) (changed bool) {
 		task := job.tasks.At(i)
 		if job.pods[task] == nil && !job.failed[task] && !job.succeeded[task] {
 			w.uids++
-			job.pods[task] = &Pod{Task: task, Name: fmt.Sprintf("%s-%d", job.name(), i), UID: types.UID(fmt.Sprint("pod-", w.uids)), Node: "n1"}
+			job.pods[task] = &Pod{Task: task, Name: fmt.Sprintf("%s-%d", job.name(), i), UID: types.UID(fmt.Sprint("pod-", w.uids)), Node: "n1",
+				Gated: job.wave.Table != "" && w.noPolicy}
 			changed = true
 		}
 	}

@@ -100,7 +100,9 @@ func rulesOf(path string, s *schema) []string {
 		if field := strings.TrimPrefix(path+r.FieldPath, "."); field != "" {
 			text = "`" + field + "`: " + text
 		}
-		texts = append(texts, text)
+		if !slices.Contains(texts, text) { // A rule may be spread over several.
+			texts = append(texts, text)
+		}
 	}
 	return texts
 }
@@ -137,6 +139,8 @@ func typeOf(path string, s *schema) string {
 		return "list of " + typeOf(path+"[]", s.Items.Schema)
 	case isSection(path, s):
 		return fmt.Sprintf("[object](#%s)", anchor(path))
+	case s.AdditionalProperties != nil:
+		return "map of " + typeOf(path+"{}", s.AdditionalProperties.Schema)
 	case s.Format == "date-time":
 		return "time"
 	case s.Format == "byte":
@@ -170,6 +174,9 @@ func limitsOf(s *schema, required bool) string {
 	}
 	count("at least %d", s.MinItems)
 	count("at most %d", s.MaxItems)
+	if s.Type == "string" {
+		count("at most %d characters", s.MaxLength)
+	}
 	limits = append(limits, values(s.Enum)...)
 	if s.Items != nil {
 		limits = append(limits, values(s.Items.Schema.Enum)...)

@@ -25,6 +25,14 @@ var (
 		Message: "must not have controller-uid, job-name, batchrun.io/run, batchrun.io/run-uid or batchrun.io/wave: " +
 			"the Job controller and the operator set them. Remove these labels",
 	}
+	operatorAnnotation = apiextensionsv1.ValidationRule{
+		Rule:    `!('batchrun.io/parameters' in self)`,
+		Message: "must not have batchrun.io/parameters: the operator sets it, from spec.parameters. Remove this annotation",
+	}
+	operatorGate = apiextensionsv1.ValidationRule{
+		Rule:    `self != 'batchrun.io/parameters'`,
+		Message: "must not be batchrun.io/parameters: the operator sets that gate and takes it away. Remove this scheduling gate",
+	}
 	distinctContainers = apiextensionsv1.ValidationRule{
 		Rule: `!has(self.initContainers) || ` +
 			`self.initContainers.all(i, !self.containers.exists(c, c.name == i.name))`,

@@ -19,6 +19,7 @@ const (
 	maxQuantityLen  = 64
 	maxFieldPathLen = 512
 	maxLabelLen     = 63
+	maxGates        = 64
 )
 
 const (
@@ -49,6 +50,9 @@ func finish(root *schema) error {
 		{"spec.template.metadata.labels", maxProperties(maxLabels)},
 		{"spec.template.metadata.labels.{}", name(labelValue)},
 		{"spec.template.metadata.labels", rule(operatorLabels)},
+		{"spec.template.metadata.annotations", rule(operatorAnnotation)},
+		{"spec.template.spec.schedulingGates", maxItems(maxGates)},
+		{"spec.template.spec.schedulingGates.[].name", rule(operatorGate)},
 		{"spec.template.spec", explainedByJob("spec")},
 		{"spec.template.spec", rule(distinctContainers)},
 		{"spec.template.spec", rule(knownVolumes)},
@@ -64,6 +68,7 @@ func finish(root *schema) error {
 	for _, list := range []string{"spec.template.spec.containers", "spec.template.spec.initContainers"} {
 		changes = append(changes, containerChanges(list)...)
 	}
+	changes = append(changes, parameterChanges()...)
 	for _, c := range changes {
 		if !editAt(root, strings.Split(c.path, "."), c.edit) {
 			return fmt.Errorf("the schema has no %s", c.path)
@@ -123,6 +128,8 @@ func minItems(n int64) func(*schema)      { return func(s *schema) { s.MinItems 
 func maxLength(n int64) func(*schema)     { return func(s *schema) { s.MaxLength = ptr.To(n) } }
 func minLength(n int64) func(*schema)     { return func(s *schema) { s.MinLength = ptr.To(n) } }
 func maxProperties(n int64) func(*schema) { return func(s *schema) { s.MaxProperties = ptr.To(n) } }
+
+func pattern(text string) func(*schema) { return func(s *schema) { s.Pattern = text } }
 
 func between(low, high float64) func(*schema) {
 	return func(s *schema) { s.Minimum, s.Maximum = ptr.To(low), ptr.To(high) }

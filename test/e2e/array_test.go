@@ -3,6 +3,8 @@ package e2e
 import (
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -23,8 +25,8 @@ var _ = Describe("An array", func() {
 		r = startIn(namespace, "array", `
 			completions: 60
 			parallelism: 5
-			retryPolicy: {backoff: {baseSeconds: 1, maxSeconds: 1}}`,
-			"index $(BATCHRUN_TASK_INDEX)", "exit 3 below 1 every 7", "sleep 500ms", "print done")
+			retryPolicy: {backoff: {baseSeconds: 1, maxSeconds: 1}}`+marks(namespace),
+			"index $(BATCHRUN_TASK_INDEX)", "fail 3 every 7", "sleep 500ms", "print done")
 		memory := []string{operatorMemory()}
 		array := r.finishes(ctx, v1alpha1.PhaseSucceeded)
 		memory = append(memory, operatorMemory())
@@ -68,6 +70,18 @@ var _ = Describe("An array", func() {
 		Eventually(ctx, func() []string { return r.activePods(ctx) }).Should(BeEmpty())
 	})
 })
+
+// marks are lines of a spec that give all pods of a namespace a folder to share.
+func marks(namespace string) string {
+	folder := filepath.Join(os.TempDir(), "batchrun-e2e", namespace)
+	if env.Local != "" {
+		folder = localFile("marks", namespace)
+	}
+	return fmt.Sprintf(`
+		pod: volumes: [{name: marks, hostPath: {path: %s, type: DirectoryOrCreate}}]
+		container: volumeMounts: [{name: marks, mountPath: /marks}]
+		container: securityContext: {runAsUser: 0}`, folder)
+}
 
 // expectIndexes reads the logs of all pods of a finished run, expects each to have got its task's index, and returns
 // the indexes of the pods that succeeded.

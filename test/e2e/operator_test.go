@@ -19,7 +19,6 @@ var _ = Describe("The operator", func() {
 	It("that was killed in the middle comes to the same status as one that was not", Serial, func(ctx SpecContext) {
 		const spec = `
 			completions: 4
-			parallelism: 2
 			retryPolicy: {backoff: {baseSeconds: 1, maxSeconds: 1}}`
 		steps := []string{"index $(BATCHRUN_TASK_INDEX)", "sleep 3s", "exit 3 below 1 every 2", "print done"}
 		undisturbed := start(ctx, "same", spec, steps...).finishes(ctx, v1alpha1.PhaseSucceeded)

@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -91,8 +92,9 @@ var _ = Describe("A failed attempt", func() {
 			Expect(failure.Reason).To(Equal(v1alpha1.ReasonEvicted))
 			Expect(failure.Disruption).To(BeFalse())
 			Expect(failure.Message).To(ContainSubstring("exceeds the limit"))
-			if ends[failure.Pod].Reason == "ContainerStatusUnknown" { // the kubelet's word for it
-				continue
+			end := ends[failure.Pod]
+			if end.Reason == "ContainerStatusUnknown" || strings.HasPrefix(end.Message, "Error on reading termination") {
+				continue // the kubelet's words for it
 			}
 			kept++
 			Expect(failure.LogTail).To(HavePrefix("the last words\nwrote 20 MiB\n"))

@@ -25,6 +25,10 @@ var (
 		tasks{0: {exits(1, "once")}}.script()}
 	smallArray = scenario{"an array with a failure and a disruption", `{completions: 4, retryPolicy: {backoff: {baseSeconds: 0}}}`,
 		tasks{1: {exits(1, "once")}, 2: {preempted}}.script()}
+	failingSweep = scenario{"a sweep with a failure", `
+parameters: {matrix: [{name: A, values: [u, v]}, {name: B, range: {start: 1, end: 2}}]}
+retryPolicy: {backoff: {baseSeconds: 0}}
+`, tasks{1: {exits(1, "once")}, 3: {exits(1, "once")}}.script()}
 	troubledArray = scenario{"an array with all kinds of failures", `
 completions: 9
 parallelism: 3
@@ -48,8 +52,8 @@ func (s *stage) record() string {
 		details = append(details, fmt.Sprintf("%s %d", state.State, state.Count))
 	}
 	for _, f := range run.Status.Failures {
-		details = append(details, fmt.Sprintf("task %d attempt %d: %s, disruption %t, exit code %d, %q",
-			f.Index, f.Attempt, f.Reason, f.Disruption, ptr.Deref(f.ExitCode, 0), f.LogTail))
+		details = append(details, fmt.Sprintf("task %d %v attempt %d: %s, disruption %t, exit code %d, %q",
+			f.Index, f.Parameters, f.Attempt, f.Reason, f.Disruption, ptr.Deref(f.ExitCode, 0), f.LogTail))
 	}
 	slices.Sort(details)
 	return strings.Join(append(lines, details...), "\n")
@@ -72,6 +76,8 @@ func undisturbed(sc scenario) (record string, writes int) {
 }
 
 var _ = Describe("An operator that crashes leads to the same end:", func() {
+	BeforeEach(trustPolicy)
+
 	It("killed at random moments of a run with failures", func() {
 		expected, _ := undisturbed(troubledArray)
 		random := rand.New(rand.NewSource(GinkgoRandomSeed()))
@@ -90,7 +96,7 @@ var _ = Describe("An operator that crashes leads to the same end:", func() {
 		Expect(s.record()).To(Equal(expected))
 	})
 
-	for _, sc := range []scenario{retriedTask, smallArray} {
+	for _, sc := range []scenario{retriedTask, smallArray, failingSweep} {
 		It("every single write fails or its answer is lost, and the operator lives or dies; "+sc.name, func() {
 			expected, writes := undisturbed(sc)
 			Expect(writes).To(BeNumerically(">=", 5))

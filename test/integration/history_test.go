@@ -82,7 +82,7 @@ func checkStatus(run *v1alpha1.BatchRun) []string {
 			wrong = append(wrong, fmt.Sprintf(format, args...))
 		}
 	}
-	expect(s.Tasks > 0, "no tasks")
+	expect(s.Tasks > 0 || reasonOf(run, v1alpha1.ConditionStalled) != "", "no tasks, and nothing tells why")
 	expect(s.Succeeded+s.Failed+s.Active+s.Pending == s.Tasks, "%d succeeded + %d failed + %d active + %d pending are not %d tasks",
 		s.Succeeded, s.Failed, s.Active, s.Pending, s.Tasks)
 	expect(s.Succeeded >= 0 && s.Failed >= 0 && s.Active >= 0 && s.Pending >= 0, "a negative count")
@@ -110,10 +110,10 @@ func checkStep(before, after *v1alpha1.BatchRun) []string {
 	old, now := &before.Status, &after.Status
 	expect(now.ObservedGeneration >= old.ObservedGeneration, "observedGeneration falls from %d to %d", old.ObservedGeneration, now.ObservedGeneration)
 	expect(now.Waves.Next >= old.Waves.Next, "the next wave falls from %d to %d", old.Waves.Next, now.Waves.Next)
-	if old.CompletionTime != nil && now.ObservedGeneration == old.ObservedGeneration {
+	if old.CompletionTime != nil && now.ObservedGeneration == old.ObservedGeneration && len(old.Reruns) == len(now.Reruns) {
 		expect(now.Phase == old.Phase && old.CompletionTime.Equal(now.CompletionTime), "a finished run changes from %s to %s", old.Phase, now.Phase)
 	}
-	if old.Tasks != now.Tasks || old.Tasks == 0 {
+	if old.Tasks != now.Tasks || old.Tasks == 0 || len(old.Reruns) != len(now.Reruns) || old.Waves.Sweep != now.Waves.Sweep {
 		return wrong
 	}
 	expect(now.Succeeded >= old.Succeeded, "succeeded falls from %d to %d", old.Succeeded, now.Succeeded)

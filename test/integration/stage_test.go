@@ -74,6 +74,9 @@ func specOf(text string) v1alpha1.BatchRunSpec {
 	if len(pod.Containers) == 0 {
 		pod.Containers = []corev1.Container{{Name: "main"}}
 	}
+	for i := range pod.InitContainers {
+		pod.InitContainers[i].Image = "example"
+	}
 	for i := range pod.Containers {
 		pod.Containers[i].Image = "example"
 	}

@@ -84,6 +84,7 @@ var _ = BeforeSuite(func() {
 	SetDefaultEventuallyPollingInterval(50 * time.Millisecond)
 	installCRDs()
 	installRoles()
+	installPolicy()
 	registerNode()
 })
 

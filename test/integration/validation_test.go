@@ -57,6 +57,61 @@ func sample(name string) string {
 	return string(content)
 }
 
+// expectRefusal applies a document, and expects an error with these words and no object.
+func expectRefusal(namespace, document string, words ...string) {
+	GinkgoHelper()
+	out, err := kubectl(document, "apply", "--namespace", namespace, "-f", "-")
+	Expect(err).To(HaveOccurred(), out)
+	for _, word := range words {
+		Expect(out).To(ContainSubstring(word))
+	}
+	runs := &v1alpha1.BatchRunList{}
+	Expect(k8sClient.List(ctx, runs, client.InNamespace(namespace))).To(Succeed())
+	Expect(runs.Items).To(BeEmpty())
+}
+
+// expectAcceptance applies a document in either way, twice, and expects an object with just this spec.
+func expectAcceptance(namespace, document string) {
+	GinkgoHelper()
+	written := &unstructured.Unstructured{}
+	Expect(yaml.Unmarshal([]byte(document), written)).To(Succeed())
+
+	for _, how := range applyWays {
+		args := append([]string{"apply", "--namespace", namespace, "-f", "-"}, how...)
+		out, err := kubectl(document, args...)
+		Expect(err).NotTo(HaveOccurred(), out)
+
+		kept := get(namespace, written.GetName())
+		expectSpec(kept, written)
+		Expect(kept.Object["status"]).To(HaveKeyWithValue("observedGeneration", BeEquivalentTo(-1)), "the status of no operator")
+
+		out, err = kubectl(document, args...)
+		Expect(err).NotTo(HaveOccurred(), out)
+		Expect(get(namespace, written.GetName()).GetGeneration()).To(BeEquivalentTo(1), "applying it again changed it")
+
+		Expect(k8sClient.Get(ctx, client.ObjectKeyFromObject(kept), &v1alpha1.BatchRun{})).To(Succeed(), "the Go types do not fit")
+		Expect(k8sClient.Delete(ctx, kept)).To(Succeed())
+	}
+}
+
+// applyWays are the arguments for client-side and for server-side apply.
+var applyWays = [][]string{{}, {"--server-side"}}
+
+func get(namespace, name string) *unstructured.Unstructured {
+	GinkgoHelper()
+	run := &unstructured.Unstructured{}
+	run.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("BatchRun"))
+	Expect(k8sClient.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, run)).To(Succeed())
+	return run
+}
+
+func expectSpec(kept, written *unstructured.Unstructured) {
+	GinkgoHelper()
+	expected, err := yaml.Marshal(written.Object["spec"])
+	Expect(err).NotTo(HaveOccurred())
+	Expect(yaml.Marshal(kept.Object["spec"])).To(MatchYAML(expected))
+}
+
 var _ = Describe("kubectl apply of a BatchRun", func() {
 	var namespace string
 
@@ -65,16 +120,12 @@ var _ = Describe("kubectl apply of a BatchRun", func() {
 	})
 
 	DescribeTable("refuses, in words that name the field and the fix,",
-		func(patch string, words ...string) {
-			out, err := kubectl(changed(patch), "apply", "--namespace", namespace, "-f", "-")
-			Expect(err).To(HaveOccurred(), out)
-			for _, word := range words {
-				Expect(out).To(ContainSubstring(word))
-			}
-			runs := &v1alpha1.BatchRunList{}
-			Expect(k8sClient.List(ctx, runs, client.InNamespace(namespace))).To(Succeed())
-			Expect(runs.Items).To(BeEmpty())
-		},
+		func(patch string, words ...string) { expectRefusal(namespace, changed(patch), words...) },
+
+		Entry("an annotation that is the operator's", `spec: {template: {metadata: {annotations: {batchrun.io/parameters: x}}}}`,
+			"spec.template.metadata.annotations", "Remove this annotation"),
+		Entry("a scheduling gate that is the operator's", `spec: {template: {spec: {schedulingGates: [{name: batchrun.io/parameters}]}}}`,
+			"spec.template.spec.schedulingGates[0].name", "Remove this scheduling gate"),
 
 		// The name.
 		Entry("a name of 53 characters", "metadata: {name: "+strings.Repeat("a", 53)+"}",
@@ -270,33 +321,7 @@ var _ = Describe("kubectl apply of a BatchRun", func() {
 	)
 
 	DescribeTable("accepts, and leaves as it was written,",
-		func(document func() string) {
-			written := &unstructured.Unstructured{}
-			Expect(yaml.Unmarshal([]byte(document()), written)).To(Succeed())
-
-			for _, how := range [][]string{{}, {"--server-side"}} {
-				args := append([]string{"apply", "--namespace", namespace, "-f", "-"}, how...)
-				out, err := kubectl(document(), args...)
-				Expect(err).NotTo(HaveOccurred(), out)
-
-				kept := &unstructured.Unstructured{}
-				kept.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("BatchRun"))
-				key := client.ObjectKey{Namespace: namespace, Name: written.GetName()}
-				Expect(k8sClient.Get(ctx, key, kept)).To(Succeed())
-				expected, err := yaml.Marshal(written.Object["spec"])
-				Expect(err).NotTo(HaveOccurred())
-				Expect(yaml.Marshal(kept.Object["spec"])).To(MatchYAML(expected))
-				Expect(kept.Object["status"]).To(HaveKeyWithValue("observedGeneration", BeEquivalentTo(-1)), "the status of no operator")
-
-				out, err = kubectl(document(), args...)
-				Expect(err).NotTo(HaveOccurred(), out)
-				Expect(k8sClient.Get(ctx, key, kept)).To(Succeed())
-				Expect(kept.GetGeneration()).To(BeEquivalentTo(1), "applying it again changed it")
-
-				Expect(k8sClient.Get(ctx, key, &v1alpha1.BatchRun{})).To(Succeed(), "the Go types do not fit")
-				Expect(k8sClient.Delete(ctx, kept)).To(Succeed())
-			}
-		},
+		func(document func() string) { expectAcceptance(namespace, document()) },
 
 		Entry("the sample pi", func() string { return sample("pi.yaml") }),
 		Entry("the sample array", func() string { return sample("array.yaml") }),
@@ -392,6 +417,8 @@ spec:
     - {reasons: [Error, DeadlineExceeded, ImagePullFailed, StartFailed, Unschedulable], action: FailRun}
   startup: {imagePullDeadlineSeconds: 60, unschedulableDeadlineSeconds: 60}
   logs: {keep: Failed, tailLines: 10, tailBytes: 1000}
+  pilot: 1
+  rerun: {token: "2", indexes: "3,7-9"}
 `
 
 const leastOfEach = `
@@ -409,6 +436,8 @@ spec:
     rules: [{exitCodes: {operator: NotIn, values: [1]}, action: Ignore}]
   startup: {imagePullDeadlineSeconds: 1, unschedulableDeadlineSeconds: 1}
   logs: {keep: None, tailLines: 1, tailBytes: 1}
+  pilot: 0
+  rerun: {token: a}
 `
 
 const mostOfEach = `
@@ -426,6 +455,8 @@ spec:
     rules: [{reasons: [OOMKilled], action: Count, memory: {increasePercent: 900, max: 64Ti}}]
   startup: {imagePullDeadlineSeconds: 2147483647, unschedulableDeadlineSeconds: 2147483647}
   logs: {keep: All, tailLines: 80, tailBytes: 2048}
+  pilot: 100000
+  rerun: {token: a token of 63 characters, which is the most that a token may be, indexes: 0-99999}
 `
 
 // largePod is about as large as a client-side apply can be, to see that the validation rules stay within their budget.

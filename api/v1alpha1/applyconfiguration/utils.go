@@ -32,8 +32,18 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.LogPolicyApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("MemoryGrowth"):
 		return &apiv1alpha1.MemoryGrowthApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Parameter"):
+		return &apiv1alpha1.ParameterApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Parameters"):
+		return &apiv1alpha1.ParametersApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PodState"):
 		return &apiv1alpha1.PodStateApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Range"):
+		return &apiv1alpha1.RangeApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Rerun"):
+		return &apiv1alpha1.RerunApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RerunRecord"):
+		return &apiv1alpha1.RerunRecordApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RetryPolicy"):
 		return &apiv1alpha1.RetryPolicyApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RetryRule"):

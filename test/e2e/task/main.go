@@ -10,6 +10,9 @@
 //	exit CODE [below WAVE [every N]]
 //	                         exits; with a condition, only in waves with a smaller number than WAVE, and only
 //	                         tasks whose index is a multiple of N
+//	fail CODE [every N]      exits the first time that the task does this; with a condition, only tasks whose index is
+//	                         a multiple of N. The folder /marks, which all attempts share, remembers it.
+//	parameters NAME...       prints these variables, as NAME=value
 //
 // It reads the number of its wave from the variable WAVE.
 package main
@@ -36,6 +39,9 @@ var steps = map[string]func(args []string) error{
 	"allocate": allocate,
 	"write":    write,
 	"exit":     exit,
+	"fail":     failOnce,
+
+	"parameters": printParameters,
 }
 
 // exitCode is the error of a step that ends the task.
@@ -150,15 +156,44 @@ func write(args []string) error {
 	return nil
 }
 
-func exit(args []string) error {
+func printParameters(names []string) error {
+	texts := make([]string, 0, len(names))
+	for _, name := range names {
+		texts = append(texts, name+"="+os.Getenv(name))
+	}
+	say("%s", strings.Join(texts, " "))
+	return nil
+}
+
+func failOnce(args []string) error {
+	mark := "/marks/" + os.Getenv("BATCHRUN_TASK_INDEX")
+	if _, err := os.Stat(mark); err == nil { //nolint:gosec // the index is the operator's
+		return nil
+	}
+	if err := os.WriteFile(mark, nil, 0o600); err != nil { //nolint:gosec // as above
+		return err
+	}
+	return exit(args)
+}
+
+// numbers reads "3 below 1 every 2" as {code: 3, below: 1, every: 2}.
+func numbers(args []string) (map[string]int, error) {
 	numbers := map[string]int{}
 	words := append([]string{"code"}, args...)
 	for i := 0; i+1 < len(words); i += 2 {
 		n, err := strconv.Atoi(words[i+1])
 		if err != nil {
-			return err
+			return nil, err
 		}
 		numbers[words[i]] = n
+	}
+	return numbers, nil
+}
+
+func exit(args []string) error {
+	numbers, err := numbers(args)
+	if err != nil {
+		return err
 	}
 	if below, ok := numbers["below"]; ok {
 		wave, err := strconv.Atoi(os.Getenv("WAVE"))

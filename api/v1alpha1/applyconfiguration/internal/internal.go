@@ -32,6 +32,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: disruption
       type:
         scalar: boolean
+    - name: execution
+      type:
+        scalar: numeric
     - name: exitCode
       type:
         scalar: numeric
@@ -50,6 +53,11 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: node
       type:
         scalar: string
+    - name: parameters
+      type:
+        map:
+          elementType:
+            scalar: string
     - name: pod
       type:
         scalar: string
@@ -112,9 +120,18 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: parallelism
       type:
         scalar: numeric
+    - name: parameters
+      type:
+        namedType: com.github.batchrun.batchrun.api.v1alpha1.Parameters
+    - name: pilot
+      type:
+        scalar: numeric
     - name: recordTTLSecondsAfterFinished
       type:
         scalar: numeric
+    - name: rerun
+      type:
+        namedType: com.github.batchrun.batchrun.api.v1alpha1.Rerun
     - name: retryPolicy
       type:
         namedType: com.github.batchrun.batchrun.api.v1alpha1.RetryPolicy
@@ -188,6 +205,12 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - state
+    - name: reruns
+      type:
+        list:
+          elementType:
+            namedType: com.github.batchrun.batchrun.api.v1alpha1.RerunRecord
+          elementRelationship: atomic
     - name: retries
       type:
         scalar: numeric
@@ -215,6 +238,10 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: waves
       type:
         namedType: com.github.batchrun.batchrun.api.v1alpha1.WavesStatus
+- name: com.github.batchrun.batchrun.api.v1alpha1.Combination
+  map:
+    elementType:
+      scalar: string
 - name: com.github.batchrun.batchrun.api.v1alpha1.ExitCodes
   map:
     fields:
@@ -252,6 +279,50 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: max
       type:
         namedType: io.k8s.apimachinery.pkg.api.resource.Quantity
+- name: com.github.batchrun.batchrun.api.v1alpha1.Parameter
+  map:
+    fields:
+    - name: name
+      type:
+        scalar: string
+    - name: range
+      type:
+        namedType: com.github.batchrun.batchrun.api.v1alpha1.Range
+    - name: values
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+- name: com.github.batchrun.batchrun.api.v1alpha1.Parameters
+  map:
+    fields:
+    - name: exclude
+      type:
+        list:
+          elementType:
+            namedType: com.github.batchrun.batchrun.api.v1alpha1.Combination
+          elementRelationship: atomic
+    - name: include
+      type:
+        list:
+          elementType:
+            namedType: com.github.batchrun.batchrun.api.v1alpha1.Combination
+          elementRelationship: atomic
+    - name: items
+      type:
+        list:
+          elementType:
+            namedType: com.github.batchrun.batchrun.api.v1alpha1.Combination
+          elementRelationship: atomic
+    - name: matrix
+      type:
+        list:
+          elementType:
+            namedType: com.github.batchrun.batchrun.api.v1alpha1.Parameter
+          elementRelationship: associative
+          keys:
+          - name
 - name: com.github.batchrun.batchrun.api.v1alpha1.Phase
   scalar: string
 - name: com.github.batchrun.batchrun.api.v1alpha1.PodState
@@ -263,7 +334,48 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: state
       type:
         namedType: com.github.batchrun.batchrun.api.v1alpha1.Reason
+- name: com.github.batchrun.batchrun.api.v1alpha1.Range
+  map:
+    fields:
+    - name: end
+      type:
+        scalar: numeric
+    - name: start
+      type:
+        scalar: numeric
+    - name: step
+      type:
+        scalar: numeric
 - name: com.github.batchrun.batchrun.api.v1alpha1.Reason
+  scalar: string
+- name: com.github.batchrun.batchrun.api.v1alpha1.Rerun
+  map:
+    fields:
+    - name: indexes
+      type:
+        scalar: string
+    - name: scope
+      type:
+        namedType: com.github.batchrun.batchrun.api.v1alpha1.RerunScope
+    - name: token
+      type:
+        scalar: string
+- name: com.github.batchrun.batchrun.api.v1alpha1.RerunRecord
+  map:
+    fields:
+    - name: indexes
+      type:
+        scalar: string
+    - name: tasks
+      type:
+        scalar: numeric
+    - name: time
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: token
+      type:
+        scalar: string
+- name: com.github.batchrun.batchrun.api.v1alpha1.RerunScope
   scalar: string
 - name: com.github.batchrun.batchrun.api.v1alpha1.RetryAction
   scalar: string
@@ -321,6 +433,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: open
       type:
         scalar: string
+    - name: sweep
+      type:
+        scalar: boolean
 - name: io.k8s.api.batch.v1.CompletionMode
   scalar: string
 - name: io.k8s.api.core.v1.AWSElasticBlockStoreVolumeSource

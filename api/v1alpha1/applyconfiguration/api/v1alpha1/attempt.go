@@ -14,8 +14,12 @@ import (
 type AttemptApplyConfiguration struct {
 	// Index of the task.
 	Index *int32 `json:"index,omitempty"`
-	// Number of the attempt among the task's attempts, the first is 1.
+	// Number of the attempt among those of the task's execution, the first is 1.
 	Attempt *int32 `json:"attempt,omitempty"`
+	// Number of the task's execution: 1, and one more with each rerun of the task.
+	Execution *int32 `json:"execution,omitempty"`
+	// The values of the task's parameters. Long ones end in "…" where they were cut.
+	Parameters map[string]string `json:"parameters,omitempty"`
 	// Why the attempt ended.
 	Reason *apiv1alpha1.Reason `json:"reason,omitempty"`
 	// True when the attempt ended for no fault of its own: its pod had the DisruptionTarget condition.
@@ -53,6 +57,28 @@ func (b *AttemptApplyConfiguration) WithIndex(value int32) *AttemptApplyConfigur
 // If called multiple times, the Attempt field is set to the value of the last call.
 func (b *AttemptApplyConfiguration) WithAttempt(value int32) *AttemptApplyConfiguration {
 	b.Attempt = &value
+	return b
+}
+
+// WithExecution sets the Execution field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Execution field is set to the value of the last call.
+func (b *AttemptApplyConfiguration) WithExecution(value int32) *AttemptApplyConfiguration {
+	b.Execution = &value
+	return b
+}
+
+// WithParameters puts the entries into the Parameters field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, the entries provided by each call will be put on the Parameters field,
+// overwriting an existing map entries in Parameters field with the same key.
+func (b *AttemptApplyConfiguration) WithParameters(entries map[string]string) *AttemptApplyConfiguration {
+	if b.Parameters == nil && len(entries) > 0 {
+		b.Parameters = make(map[string]string, len(entries))
+	}
+	for k, v := range entries {
+		b.Parameters[k] = v
+	}
 	return b
 }
 

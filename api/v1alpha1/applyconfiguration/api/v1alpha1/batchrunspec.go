@@ -18,14 +18,28 @@ type BatchRunSpecApplyConfiguration struct {
 	// job.spec.template). restartPolicy is Never, the default here: the run retries with a new pod, so that the reason
 	// of each failure can be read and kept.
 	// Each container finds the index of its task in BATCHRUN_TASK_INDEX and JOB_COMPLETION_INDEX.
-	// An edit holds for retries, for added tasks and for attempts that could not start; tasks that the first wave's Job
-	// is still to start keep the template that it was made of.
+	// An edit holds for what starts next; attempts that could not start are given up and start anew with it.
 	Template *v1.PodTemplateSpec `json:"template,omitempty"`
 	// How many tasks the run has: an array with the indexes 0 to completions-1. Default 1, at most 100,000.
-	// Raising it adds tasks; lowering it stops and forgets the tasks above.
+	// Raising it adds tasks; lowering it stops the tasks above, which are no longer counted.
 	Completions *int32 `json:"completions,omitempty"`
 	// Indexed, if anything: a run is always what a Job is with completionMode Indexed.
 	CompletionMode *batchv1.CompletionMode `json:"completionMode,omitempty"`
+	// A sweep instead of an array: one task for each combination of parameter values, at most 100,000. Not together with
+	// completions. Give a matrix, or list the tasks as items.
+	// Each container finds the values in environment variables of the parameters' names, in front of its own env, so that
+	// $(NAME) expands in command, args and env.
+	// Tasks are known by their values: values added later run as new tasks with new indexes, tasks whose values are
+	// taken out are stopped and no longer counted, and the others stay what they are.
+	// Example, six tasks: {matrix: [{name: LR, values: ["0.1", "0.01"]}, {name: SEED, range: {start: 1, end: 3}}]}
+	Parameters *ParametersApplyConfiguration `json:"parameters,omitempty"`
+	// So many tasks, those with the lowest indexes, have to succeed before the others start. If one of them fails for
+	// good, so does the run, at once. At most 100,000; more than the run has tasks means all of them. Default 0: all
+	// may start. Example: 1
+	Pilot *int32 `json:"pilot,omitempty"`
+	// Runs tasks again that have run already, with the present template and limits; what failed before does not count.
+	// Each new token acts once, also on a finished run. Default: nothing runs again. Example: {token: "2", scope: Failed}
+	Rerun *RerunApplyConfiguration `json:"rerun,omitempty"`
 	// How many tasks may be active at once, retries included. Default: all, up to the operator's ceiling.
 	// Lowering it stops the youngest attempts above the new number, which run again later, as in a Job.
 	Parallelism *int32 `json:"parallelism,omitempty"`
@@ -86,6 +100,30 @@ func (b *BatchRunSpecApplyConfiguration) WithCompletions(value int32) *BatchRunS
 // If called multiple times, the CompletionMode field is set to the value of the last call.
 func (b *BatchRunSpecApplyConfiguration) WithCompletionMode(value batchv1.CompletionMode) *BatchRunSpecApplyConfiguration {
 	b.CompletionMode = &value
+	return b
+}
+
+// WithParameters sets the Parameters field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Parameters field is set to the value of the last call.
+func (b *BatchRunSpecApplyConfiguration) WithParameters(value *ParametersApplyConfiguration) *BatchRunSpecApplyConfiguration {
+	b.Parameters = value
+	return b
+}
+
+// WithPilot sets the Pilot field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Pilot field is set to the value of the last call.
+func (b *BatchRunSpecApplyConfiguration) WithPilot(value int32) *BatchRunSpecApplyConfiguration {
+	b.Pilot = &value
+	return b
+}
+
+// WithRerun sets the Rerun field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Rerun field is set to the value of the last call.
+func (b *BatchRunSpecApplyConfiguration) WithRerun(value *RerunApplyConfiguration) *BatchRunSpecApplyConfiguration {
+	b.Rerun = value
 	return b
 }
 

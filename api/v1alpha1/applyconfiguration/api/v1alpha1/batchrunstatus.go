@@ -30,7 +30,7 @@ type BatchRunStatusApplyConfiguration struct {
 	Succeeded *int32 `json:"succeeded,omitempty"`
 	// Tasks that failed for good.
 	Failed *int32 `json:"failed,omitempty"`
-	// Attempts that were followed, or will be, by another attempt of the same task: ended attempts less ended tasks.
+	// Attempts that were followed, or will be, by another attempt of the same execution of the task.
 	Retries *int32 `json:"retries,omitempty"`
 	// Indexes of the succeeded tasks, such as 0-186,190. Ends in "…" where it was cut.
 	SucceededIndexes *string `json:"succeededIndexes,omitempty"`
@@ -50,6 +50,8 @@ type BatchRunStatusApplyConfiguration struct {
 	Duration *string `json:"duration,omitempty"`
 	// When the Jobs and pods of the finished run had been deleted.
 	CleanupTime *v1.Time `json:"cleanupTime,omitempty"`
+	// The reruns that the run has acted on, at most the last 10, newest last.
+	Reruns []RerunRecordApplyConfiguration `json:"reruns,omitempty"`
 	// What the operator has to remember of the waves.
 	Waves *WavesStatusApplyConfiguration `json:"waves,omitempty"`
 	// Complete, Failed and Suspended mean what they mean for a Job. Ready, Reconciling and Stalled follow kstatus:
@@ -219,6 +221,19 @@ func (b *BatchRunStatusApplyConfiguration) WithDuration(value string) *BatchRunS
 // If called multiple times, the CleanupTime field is set to the value of the last call.
 func (b *BatchRunStatusApplyConfiguration) WithCleanupTime(value v1.Time) *BatchRunStatusApplyConfiguration {
 	b.CleanupTime = &value
+	return b
+}
+
+// WithReruns adds the given value to the Reruns field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Reruns field.
+func (b *BatchRunStatusApplyConfiguration) WithReruns(values ...*RerunRecordApplyConfiguration) *BatchRunStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithReruns")
+		}
+		b.Reruns = append(b.Reruns, *values[i])
+	}
 	return b
 }
 

@@ -12,8 +12,10 @@ type WavesStatusApplyConfiguration struct {
 	// The numbers of the waves that have tasks whose end is not recorded yet.
 	Open *string `json:"open,omitempty"`
 	// The state of each task that is not told by the fields above, compressed: how often it failed and was disrupted,
-	// how often its memory grew, and when its next attempt is due. Exact for any number of tasks.
+	// how often its memory grew, when its next attempt is due, how often it was rerun. Exact for any number of tasks.
 	Ledger []byte `json:"ledger,omitempty"`
+	// True when the tasks in the ledger are those of a sweep, not of an array.
+	Sweep *bool `json:"sweep,omitempty"`
 }
 
 // WavesStatusApplyConfiguration constructs a declarative configuration of the WavesStatus type for use with
@@ -45,5 +47,13 @@ func (b *WavesStatusApplyConfiguration) WithLedger(values ...byte) *WavesStatusA
 	for i := range values {
 		b.Ledger = append(b.Ledger, values[i])
 	}
+	return b
+}
+
+// WithSweep sets the Sweep field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Sweep field is set to the value of the last call.
+func (b *WavesStatusApplyConfiguration) WithSweep(value bool) *WavesStatusApplyConfiguration {
+	b.Sweep = &value
 	return b
 }
