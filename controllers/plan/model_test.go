@@ -418,7 +418,7 @@ func (m *model) rest() {
 	for _, state := range s.PodStates {
 		recorded += state.Count
 	}
-	if counted := m.counted(); !m.forgot && !m.lost && s.Phase == v1alpha1.PhaseSucceeded {
+	if counted := m.counted() - int32(m.undelivered); !m.forgot && !m.lost && s.Phase == v1alpha1.PhaseSucceeded {
 		m.must(recorded >= counted && recorded <= counted+m.givenUp(), "%d attempts are recorded, the Jobs counted %d: %s", recorded, counted, m.describeJobs())
 	}
 	writes := m.writes

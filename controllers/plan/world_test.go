@@ -41,6 +41,8 @@ type world struct {
 	deleted bool
 	// ended has every attempt that a Job counted, by reason; waited those whose pods waited for something that fails.
 	ended, waited map[v1alpha1.Reason]int
+	// undelivered is how many pods that never ran, as their parameters were missing, Jobs counted as failed.
+	undelivered int
 	// written is called with each status before it is stored.
 	written func(old, status *v1alpha1.BatchRunStatus)
 	// podSucceeded is called for each pod that succeeds.
@@ -369,6 +371,9 @@ func (w *world) deletePod(uid types.UID) {
 			if pod.UID == uid {
 				if !pod.Ended {
 					job.failed[task] = true
+					if pod.Gated {
+						w.undelivered++
+					}
 				}
 				w.ended[v1alpha1.ReasonDeleted]++
 				delete(job.pods, task)
