@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/lru"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -23,8 +24,10 @@ const (
 	progressInterval = 3 * time.Second
 	// eventDelay gathers the events of a run's Jobs and pods into one reconcile.
 	eventDelay = 200 * time.Millisecond
-	// staleDelay is when to look again after the cache turned out to be behind the API server.
-	staleDelay = time.Second
+	// staleDelay is when to look again after the cache turned out to be behind the API server, maxStaleDelay after it did
+	// so again and again. Usually the cache catches up before, and tells.
+	staleDelay    = time.Second
+	maxStaleDelay = 30 * time.Second
 	// troubleInterval is the least time between two looks at the Events of a run.
 	troubleInterval = 10 * time.Second
 	// blockedDelay is when to try again to create a Job that was in somebody's way or was refused.
@@ -35,13 +38,6 @@ const (
 
 // errStale says that the cache is behind the API server: nothing may be done on what it shows.
 var errStale = errors.New("the cache is behind the API server")
-
-func ignoreStale(err error) error {
-	if errors.Is(err, errStale) {
-		return nil
-	}
-	return err
-}
 
 // BatchRunReconciler brings each BatchRun from what it is to what its spec says.
 type BatchRunReconciler struct {
@@ -68,6 +64,8 @@ type BatchRunReconciler struct {
 	troubles memory[plan.Trouble]
 	// steps has when a wave of the run was started or given more room last.
 	steps memory[time.Time]
+	// behind has for how long to wait for the cache, by run.
+	behind *flowcontrol.Backoff
 	// tables has the tables of the tasks of runs, by their UIDs.
 	tables *lru.Cache
 }
@@ -86,29 +84,40 @@ type BatchRunReconciler struct {
 func (r *BatchRunReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	run := &v1alpha1.BatchRun{}
 	if err := r.Get(ctx, req.NamespacedName, run); err != nil {
-		r.writes.forget(req.NamespacedName)
-		r.troubles.forget(req.NamespacedName)
-		r.steps.forget(req.NamespacedName)
+		r.forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !run.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, nil // the garbage collector takes the Jobs and pods
 	}
+	result, err := r.reconcile(ctx, run)
+	if errors.Is(err, errStale) {
+		r.behind.Next(req.String(), r.Clock.Now())
+		return ctrl.Result{RequeueAfter: r.behind.Get(req.String())}, nil
+	}
+	if err == nil {
+		r.behind.Reset(req.String())
+	}
+	return result, err
+}
+
+// reconcile fails with errStale where the cache has to catch up first.
+func (r *BatchRunReconciler) reconcile(ctx context.Context, run *v1alpha1.BatchRun) (ctrl.Result, error) {
 	snapshot, err := r.observe(ctx, run)
 	if err != nil {
-		return ctrl.Result{RequeueAfter: staleDelay}, ignoreStale(err)
+		return ctrl.Result{}, err
 	}
 	if snapshot.Tasks != nil && snapshot.Tasks.New() > 0 {
 		trouble, err := r.recordParameters(ctx, snapshot)
 		if trouble == nil {
-			return ctrl.Result{RequeueAfter: staleDelay}, ignoreStale(err)
+			return ctrl.Result{RequeueAfter: staleDelay}, err
 		}
 		snapshot.Tasks, snapshot.Trouble = nil, *trouble
 	}
 	p := plan.Make(*snapshot, r.Clock.Now())
 	trouble, err := r.apply(ctx, run, p)
 	if errors.Is(err, errStale) || p.DeleteRun && err == nil {
-		return ctrl.Result{RequeueAfter: staleDelay}, nil
+		return ctrl.Result{}, errStale
 	}
 	if err == nil && trouble == nil && len(p.Start) > 0 && run.Status.Waves.Next == 0 {
 		return ctrl.Result{RequeueAfter: staleDelay}, nil // a run that starts is reported once its first wave is observed
@@ -119,8 +128,16 @@ func (r *BatchRunReconciler) Reconcile(ctx context.Context, req ctrl.Request) (c
 	}
 	// What was learnt is reported even if not everything could be done.
 	result, reportErr := r.report(ctx, run, p)
-	if err := errors.Join(err, reportErr); err != nil {
+	if err != nil && errors.Is(reportErr, errStale) {
 		return ctrl.Result{}, err
 	}
-	return result, nil
+	return result, errors.Join(err, reportErr)
+}
+
+// forget drops what is remembered of a run that is gone.
+func (r *BatchRunReconciler) forget(run client.ObjectKey) {
+	r.writes.forget(run)
+	r.troubles.forget(run)
+	r.steps.forget(run)
+	r.behind.DeleteEntry(run.String())
 }

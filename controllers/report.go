@@ -40,8 +40,8 @@ func (r *BatchRunReconciler) report(ctx context.Context, run *v1alpha1.BatchRun,
 			return ctrl.Result{RequeueAfter: next.Sub(now)}, nil
 		}
 	}
-	if unseen, err := r.unseenWave(ctx, run, p); unseen || err != nil {
-		return ctrl.Result{RequeueAfter: staleDelay}, err
+	if err := r.seesAllWaves(ctx, run, p); err != nil {
+		return ctrl.Result{}, err
 	}
 	r.readTails(ctx, run, p)
 	reported := run.DeepCopy()
@@ -49,7 +49,7 @@ func (r *BatchRunReconciler) report(ctx context.Context, run *v1alpha1.BatchRun,
 	patch := client.MergeFromWithOptions(run, client.MergeFromWithOptimisticLock{})
 	if err := r.Status().Patch(ctx, reported, patch); err != nil {
 		if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
-			return ctrl.Result{RequeueAfter: staleDelay}, nil
+			return ctrl.Result{}, errStale
 		}
 		return ctrl.Result{}, fmt.Errorf("writing the status: %w", err)
 	}
@@ -74,21 +74,24 @@ func (r *BatchRunReconciler) tell(run *v1alpha1.BatchRun, event plan.Event) {
 	r.Recorder.Eventf(run, nil, kind, event.Reason, action, "%s", event.Note)
 }
 
-// unseenWave is true when the run is about to be finished without success and has a wave that the cache does not show:
-// what that wave still achieves would not be recorded.
-func (r *BatchRunReconciler) unseenWave(ctx context.Context, run *v1alpha1.BatchRun, p *plan.Plan) (bool, error) {
+// seesAllWaves fails with errStale where the run is about to be finished without success and has a wave that the cache
+// does not show: what that wave still achieves would not be recorded.
+func (r *BatchRunReconciler) seesAllWaves(ctx context.Context, run *v1alpha1.BatchRun, p *plan.Plan) error {
 	if p.Status.CompletionTime == nil || run.Status.CompletionTime != nil || p.Status.Phase == v1alpha1.PhaseSucceeded {
-		return false, nil
+		return nil
 	}
 	var jobs batchv1.JobList
 	ofRun := client.MatchingLabels{v1alpha1.LabelRunUID: string(run.UID)}
 	if err := r.Live.List(ctx, &jobs, client.InNamespace(run.Namespace), ofRun); err != nil {
-		return false, fmt.Errorf("looking for waves that were just started: %w", err)
+		return fmt.Errorf("looking for waves that were just started: %w", err)
 	}
-	return slices.ContainsFunc(jobs.Items, func(job batchv1.Job) bool {
+	if slices.ContainsFunc(jobs.Items, func(job batchv1.Job) bool {
 		number, ok := waveNumber(run, job.Name)
 		return ok && number >= int(p.Status.Waves.Next) && metav1.IsControlledBy(&job, run)
-	}), nil
+	}) {
+		return errStale
+	}
+	return nil
 }
 
 // readTails reads the ends of the logs of the successes that the plan added to the status, all within logTimeout. A log

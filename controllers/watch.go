@@ -7,6 +7,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/lru"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -38,6 +39,7 @@ func (r *BatchRunReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Mana
 	r.vanished, r.adjusted = newVanishedPods(), lru.New(maxAdjusted)
 	r.writes.lifetime, r.troubles.lifetime, r.steps.lifetime = progressInterval, troubleInterval, plan.GatherInterval
 	r.tables = lru.New(maxTables)
+	r.behind = flowcontrol.NewBackOff(staleDelay, maxStaleDelay)
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.BatchRun{}).
 		Watches(&batchv1.Job{}, ownedHandler()).

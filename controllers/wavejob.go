@@ -116,9 +116,9 @@ func variables(wave plan.NewWave) []corev1.EnvVar {
 	case wave.Table != "":
 		variables = []corev1.EnvVar{{Name: v1alpha1.EnvTaskIndex}, {Name: v1alpha1.EnvCompletionIndex}}
 	case wave.Natural() && len(wave.Parameters.Names) == 0:
-		return []corev1.EnvVar{{Name: v1alpha1.EnvTaskIndex, ValueFrom: &corev1.EnvVarSource{
-			FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1",
-				FieldPath: "metadata.labels['" + batchv1.JobCompletionIndexAnnotation + "']"}}}}
+		index := &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1",
+			FieldPath: "metadata.labels['" + batchv1.JobCompletionIndexAnnotation + "']"}}
+		return []corev1.EnvVar{{Name: v1alpha1.EnvTaskIndex, ValueFrom: index}, {Name: v1alpha1.EnvCompletionIndex, ValueFrom: index}}
 	default:
 		index := strconv.Itoa(wave.Tasks.At(0))
 		variables = []corev1.EnvVar{{Name: v1alpha1.EnvTaskIndex, Value: index}, {Name: v1alpha1.EnvCompletionIndex, Value: index}}

@@ -116,7 +116,8 @@ func TestTaskIndex(t *testing.T) {
 		}
 		return strings.Join(all, " ")
 	}
-	const fromLabel = "BATCHRUN_TASK_INDEX<-metadata.labels['batch.kubernetes.io/job-completion-index']"
+	const label = "metadata.labels['batch.kubernetes.io/job-completion-index']"
+	const fromLabel = "BATCHRUN_TASK_INDEX<-" + label + " JOB_COMPLETION_INDEX<-" + label
 	for _, test := range []struct {
 		rule string
 		wave plan.NewWave

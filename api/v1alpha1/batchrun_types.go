@@ -64,7 +64,7 @@ type BatchRunSpec struct {
 	// job.spec.template). restartPolicy is Never, the default here: the run retries with a new pod, so that the reason
 	// of each failure can be read and kept.
 	// Each container finds the index of its task in BATCHRUN_TASK_INDEX and JOB_COMPLETION_INDEX.
-	// An edit holds for what starts next; attempts that could not start are given up and start anew with it.
+	// An edit holds for the waves that start next; attempts that could not start begin anew with it, uncounted.
 	// +required
 	Template corev1.PodTemplateSpec `json:"template"`
 

@@ -299,6 +299,8 @@ const (
 	RunParametersLost = "ParametersLost"
 	// RunRerun: tasks run again because of spec.rerun (Event).
 	RunRerun = "Rerun"
+	// RunTemplateEdited: attempts that could not start begin anew with the edited spec.template (Event).
+	RunTemplateEdited = "TemplateEdited"
 	// RunReopened: a finished run has new tasks (Event).
 	RunReopened = "Reopened"
 	// RunCleanedUp: the Jobs and pods of the finished run are deleted (Event).
@@ -330,6 +332,8 @@ const (
 	WarningDuplicateTasks = "DuplicateTasks"
 	// WarningRerunOutOfRange: spec.rerun.indexes names tasks that the run does not have; nothing was rerun.
 	WarningRerunOutOfRange = "RerunOutOfRange"
-	// WarningRerunWithoutEffect: the run would fail again at once; nothing was rerun.
+	// WarningParameterHidden: a container sets a variable of a parameter's name itself, so it does not see the parameter.
+	WarningParameterHidden = "ParameterHidden"
+	// WarningRerunWithoutEffect: the run would fail again at once, or spec.cancel holds it; nothing was rerun.
 	WarningRerunWithoutEffect = "RerunWithoutEffect"
 )

@@ -19,6 +19,17 @@ type Waiting struct {
 	// Since is from when on it could have gone well: for a pod on a node the time it was scheduled, or its last init
 	// container finished.
 	Since time.Time
+	// Gated is true for a pod that somebody holds with a scheduling gate: it waits for them, not for a node.
+	Gated bool
+}
+
+// gates are the names of the pod's scheduling gates.
+func gates(pod *corev1.Pod) string {
+	names := make([]string, 0, len(pod.Spec.SchedulingGates))
+	for _, gate := range pod.Spec.SchedulingGates {
+		names = append(names, gate.Name)
+	}
+	return strings.Join(names, ", ")
 }
 
 // waitingReasons are the reasons of waiting containers that tell of a failure; each of them is tried again by the
@@ -52,14 +63,15 @@ func WaitingFor(pod *corev1.Pod) Waiting {
 		return Waiting{}
 	}
 	if scheduled := condition(pod, corev1.PodScheduled, corev1.ConditionFalse); scheduled != nil {
-		if scheduled.Reason != corev1.PodReasonUnschedulable {
-			return Waiting{}
+		waiting := Waiting{Reason: v1alpha1.ReasonUnschedulable, Message: limit(scheduled.Message), Since: scheduled.LastTransitionTime.Time}
+		switch scheduled.Reason {
+		case corev1.PodReasonUnschedulable:
+			return waiting
+		case corev1.PodReasonSchedulingGated:
+			waiting.Message, waiting.Gated = limit("held by the scheduling gates "+gates(pod)), true
+			return waiting
 		}
-		return Waiting{
-			Reason:  v1alpha1.ReasonUnschedulable,
-			Message: limit(scheduled.Message),
-			Since:   scheduled.LastTransitionTime.Time,
-		}
+		return Waiting{}
 	}
 	if !started(pod) {
 		if waiting := waitingContainer(pod, pod.Status.InitContainerStatuses, true); waiting.Reason != "" {

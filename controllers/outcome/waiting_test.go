@@ -33,7 +33,7 @@ func TestWaitingForReason(t *testing.T) {
 		"a sidecar's image beside a started container holds up none":      {podWith(running, sidecarContainer("proxy", waits("ErrImagePull", "")), container("main", runs())), nothing},
 		"a container with restart rules of its own is no failure":         {podWith(running, container("main", waits("CrashLoopBackOff", ""))), nothing},
 		"a pod that fits no node is unschedulable":                        {podWith(pending, hasCondition(corev1.PodScheduled, corev1.ConditionFalse, "Unschedulable", "", 1)), v1alpha1.ReasonUnschedulable},
-		"a gated pod waits for nothing that fails":                        {podWith(pending, hasCondition(corev1.PodScheduled, corev1.ConditionFalse, "SchedulingGated", "", 1)), nothing},
+		"a gated pod waits for who gated it":                              {podWith(pending, hasCondition(corev1.PodScheduled, corev1.ConditionFalse, "SchedulingGated", "", 1)), v1alpha1.ReasonUnschedulable},
 		"a pod that the scheduler stumbled over waits for no more nodes":  {podWith(pending, hasCondition(corev1.PodScheduled, corev1.ConditionFalse, "SchedulerError", "", 1)), nothing},
 		"a pod that is being deleted still tells what it had waited for":  {podWith(pending, deletedAt(5), container("main", waits("ErrImagePull", ""))), v1alpha1.ReasonImagePullFailed},
 		"the failing container is found behind one that is being created": {podWith(pending, container("a", waits("ContainerCreating", "")), container("b", waits("RunContainerError", ""))), v1alpha1.ReasonStartFailed},
@@ -54,6 +54,10 @@ func TestWaitingForMessage(t *testing.T) {
 		"the scheduler's words": {
 			podWith(pending, hasCondition(corev1.PodScheduled, corev1.ConditionFalse, "Unschedulable", "0/3 nodes are available", 1)),
 			"0/3 nodes are available"},
+		"the gates that hold it": {
+			podWith(pending, hasCondition(corev1.PodScheduled, corev1.ConditionFalse, "SchedulingGated", "blocked", 1), func(pod *corev1.Pod) {
+				pod.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "example.com/a"}, {Name: "example.com/b"}}
+			}), "held by the scheduling gates example.com/a, example.com/b"},
 		"the kubelet's words, which name the image": {
 			podWith(pending, container("main", waits("ImagePullBackOff", `Back-off pulling image "registry.example/main:1"`))),
 			`container "main": ImagePullBackOff: Back-off pulling image "registry.example/main:1"`},

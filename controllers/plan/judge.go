@@ -96,13 +96,14 @@ func (p *planner) stopping() bool { return p.condition(v1alpha1.ConditionFailure
 // stopped is true when no wave can have active pods any more.
 func (p *planner) stopped() bool {
 	open := p.openWaves()
+	var existing indexset.Builder
 	for i := range p.Waves {
 		if open.Contains(p.Waves[i].Number) && !p.Waves[i].Stopped {
 			return false
 		}
-		open = open.Minus(indexset.Of(p.Waves[i].Number))
+		existing.Add(p.Waves[i].Number)
 	}
-	return open.Empty()
+	return open.Minus(existing.Set()).Empty()
 }
 
 func (p *planner) suspended() bool { return ptr.Deref(p.spec.Suspend, false) }

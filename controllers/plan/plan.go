@@ -231,6 +231,8 @@ type planner struct {
 	present indexset.Set
 	// warnings are what the spec says without effect.
 	warnings []parameters.Warning
+	// renewed are the pods that could not start and whose tasks start anew, as the template was edited.
+	renewed []Pod
 	// failRun is set when an attempt matched a rule with action FailRun.
 	failRun string
 }

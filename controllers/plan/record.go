@@ -69,10 +69,10 @@ func (p *planner) record() {
 	failures := len(p.Status.Failures)
 	reasons := map[v1alpha1.Reason]int{}
 	open := p.openWaves()
-	known := open
+	var existing, ended indexset.Builder // p.Waves ascend
 	for i := range p.Waves {
 		w := &p.Waves[i]
-		known = known.Union(indexset.Of(w.Number))
+		existing.Add(w.Number)
 		if !open.Contains(w.Number) {
 			continue
 		}
@@ -80,18 +80,22 @@ func (p *planner) record() {
 			p.recordWave(w, reasons)
 		}
 		if w.unfinished().Empty() || p.retired(w) {
-			open = open.Minus(indexset.Of(w.Number))
+			ended.Add(w.Number)
 		}
 	}
-	gone := indexset.Of(p.Gone...)
+	known, gone := open.Union(existing.Set()), indexset.Of(p.Gone...)
 	for task := range p.ledger.In(ledger.Active) {
 		if wave := int(p.ledger[task].Wave) - 1; gone.Contains(wave) || !known.Contains(wave) {
 			p.fail(task, p.deleted(task, "the Job of its wave was deleted"), reasons)
 		}
 	}
-	open = open.Minus(gone)
+	open = open.Minus(ended.Set()).Minus(gone)
 	p.Status.Waves.Open = open.String()
 	p.announceFailures(failures, reasons)
+	if n := len(p.renewed); n > 0 {
+		p.event(false, v1alpha1.RunTemplateEdited, fmt.Sprintf("spec.template was edited: %s that could not start begin anew, the first: task %d: %s",
+			counted(n, "attempt"), p.renewed[0].Task, p.renewed[0].Waiting.Message))
+	}
 }
 
 func (p *planner) recordWave(w *Wave, reasons map[v1alpha1.Reason]int) {
@@ -177,8 +181,8 @@ func (p *planner) succeed(task int, sampled map[int]Pod) {
 	}
 }
 
-// checkStart ends the attempt of a pod that waits for something that fails and has waited for longer than it may, or
-// would not wait for it with the present template.
+// checkStart ends the attempt of a pod that waits for something that fails and has waited for longer than it may. Where
+// the template was edited since, the attempt starts anew and nothing is counted: it never ran.
 func (p *planner) checkStart(w *Wave, pod Pod, reasons map[v1alpha1.Reason]int) {
 	limit, limited := p.spec.StartDeadline(), true
 	switch pod.Waiting.Reason {
@@ -186,11 +190,11 @@ func (p *planner) checkStart(w *Wave, pod Pod, reasons map[v1alpha1.Reason]int) 
 		return
 	case v1alpha1.ReasonUnschedulable:
 		limit, limited = p.spec.UnschedulableDeadline()
+		limited = limited && !pod.Waiting.Gated
 	}
 	if w.Outdated {
-		pod.Outcome = outcome.Outcome{Reason: v1alpha1.ReasonDeleted, Disruption: true, FinishedAt: p.now,
-			Message: "spec.template was edited while it could not start: " + pod.Waiting.Message}
-		p.giveUp(w, pod, reasons)
+		p.putBack(pod.Task)
+		p.renewed = append(p.renewed, pod)
 		return
 	}
 	if !limited {

@@ -159,7 +159,11 @@ func (p *planner) summarize() {
 		return
 	}
 	if target := p.condition(v1alpha1.ConditionFailureTarget); target != nil {
-		p.conclude(false, v1alpha1.ConditionReconciling, target.Reason, "stopping the active attempts: "+target.Message)
+		message := "stopping the active attempts: " + target.Message
+		if reason, text := p.progress(); troubles[reason] {
+			message += "; " + text
+		}
+		p.conclude(false, v1alpha1.ConditionReconciling, target.Reason, message)
 		return
 	}
 	if p.Trouble.Stalled {
@@ -252,7 +256,8 @@ func (p *planner) progress() (reason, message string) {
 		}
 		for _, pod := range w.Pods {
 			trouble, text, since := pod.trouble()
-			if trouble == "" || !p.carriedBy(w, pod.Task) {
+			blocks := trouble == v1alpha1.RunPodNotEnding && (w.Foreign || p.present.Contains(pod.Task)) // its task waits for it
+			if trouble == "" || !blocks && !p.carriedBy(w, pod.Task) {
 				continue
 			}
 			if p.now.Before(since) {

@@ -16,24 +16,20 @@ import (
 // maxRerunIndexesBytes bounds the indexes in the record of one rerun.
 const maxRerunIndexesBytes = 512
 
-// rerun starts tasks anew where spec.rerun has a token that the run has not acted on. A run that is being stopped, or
-// was cancelled and still is, is left alone.
+// rerun starts tasks anew where spec.rerun has a token that the run has not acted on. A run that is being stopped
+// is left alone.
 func (p *planner) rerun() {
 	r := p.spec.Rerun
-	if r == nil || p.Tasks == nil || p.stopping() && !p.finished() || ptr.Deref(p.spec.Cancel, false) ||
+	if r == nil || p.Tasks == nil || p.stopping() && !p.finished() ||
 		slices.ContainsFunc(p.Status.Reruns, func(done v1alpha1.RerunRecord) bool { return done.Token == r.Token }) {
 		return
 	}
 	again, warning := p.rerunTasks(r)
+	if warning == nil {
+		warning = p.rerunInVain(again)
+	}
 	if warning != nil {
 		p.warnings = append(p.warnings, *warning)
-		return
-	}
-	if limit, ok := p.spec.FailedTaskLimit(p.present.Len()); ok && p.in(ledger.Failed).Minus(again).Len() > limit {
-		p.warnings = append(p.warnings, parameters.Warning{Reason: v1alpha1.WarningRerunWithoutEffect, Message: fmt.Sprintf(
-			"spec.rerun would leave %s failed, and spec.maxFailedTasks is %s, so the run would fail at once; nothing was rerun: "+
-				"raise maxFailedTasks, or rerun the failed tasks too",
-			counted(p.in(ledger.Failed).Minus(again).Len(), "task"), p.spec.MaxFailedTasks.String())})
 		return
 	}
 	for task := range again.All() {
@@ -64,6 +60,26 @@ func (p *planner) rerun() {
 		p.reopen(text)
 	}
 	p.event(false, v1alpha1.RunRerun, text)
+}
+
+// rerunInVain says why a run would not go on, or fail at once, with these tasks run again; nil where it would go on.
+func (p *planner) rerunInVain(again indexset.Set) *parameters.Warning {
+	left := p.in(ledger.Failed).Minus(again)
+	limit, limited := p.spec.FailedTaskLimit(p.present.Len())
+	var why string
+	switch {
+	case ptr.Deref(p.spec.Cancel, false):
+		why = "spec.cancel is true; nothing was rerun: take it back"
+	case limited && left.Len() > limit:
+		why = fmt.Sprintf("spec.rerun would leave %s failed, and spec.maxFailedTasks is %s, so the run would fail at once; nothing "+
+			"was rerun: raise maxFailedTasks, or rerun the failed tasks too", counted(left.Len(), "task"), p.spec.MaxFailedTasks.String())
+	case p.piloting() && !p.pilot().Intersect(left).Empty():
+		why = fmt.Sprintf("spec.rerun would leave failed tasks of spec.pilot, %s, so the run would fail at once; nothing was rerun: "+
+			"rerun them too", p.pilot().Intersect(left).Short(maxRerunIndexesBytes))
+	default:
+		return nil
+	}
+	return &parameters.Warning{Reason: v1alpha1.WarningRerunWithoutEffect, Message: why}
 }
 
 // rerunTasks are the tasks that a rerun names, of those that have started at all.

@@ -2,12 +2,15 @@ package plan
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"k8s.io/utils/ptr"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
 	"github.com/batchrun/batchrun/controllers/indexset"
 	"github.com/batchrun/batchrun/controllers/ledger"
+	"github.com/batchrun/batchrun/controllers/parameters"
 )
 
 // Has is true when the task is one of the run's, as the spec is now.
@@ -45,7 +48,7 @@ func (p *planner) retask() {
 	p.Status.Waves.Sweep = p.spec.Parameters != nil
 	if Replaced(p.Run) {
 		s := &p.Status
-		s.PodStates, s.Failures, s.Successes, s.Retries = nil, nil, nil, 0
+		s.PodStates, s.Failures, s.Successes, s.Retries, s.StartTime = nil, nil, nil, 0, nil
 	}
 	before := len(p.ledger)
 	p.ledger = p.ledger.Grow(p.Tasks.Len())
@@ -60,7 +63,7 @@ func (p *planner) retask() {
 			*t = ledger.Task{State: ledger.Removed, Execution: t.Execution, Wave: t.Wave}
 		}
 	}
-	p.warnings = p.Tasks.Warnings()
+	p.warnings = append(p.Tasks.Warnings(), p.hidden()...)
 	switch {
 	case ptr.Deref(p.spec.Cancel, false):
 	case !p.finished() && added > 0:
@@ -71,7 +74,9 @@ func (p *planner) retask() {
 	case p.condition(v1alpha1.ConditionComplete) != nil && p.tally(ledger.Succeeded) < p.present.Len():
 		p.reopen("there are tasks that have not succeeded")
 	case p.condition(v1alpha1.ConditionFailed) != nil && p.tally(ledger.Succeeded) == p.present.Len():
+		started := p.Status.StartTime
 		p.reopen("the tasks that had not succeeded were taken out of the spec")
+		p.Status.StartTime = started // nothing starts: judge finishes it
 	}
 }
 
@@ -118,4 +123,23 @@ func (p *planner) piloting() bool {
 // pilot are the tasks that have to succeed before the others start.
 func (p *planner) pilot() indexset.Set {
 	return p.present.First(int(ptr.Deref(p.spec.Pilot, 0)))
+}
+
+// hidden warns of containers that set a variable of a parameter's name to something else: theirs is the one that counts.
+func (p *planner) hidden() []parameters.Warning {
+	if p.spec.Parameters == nil || p.present.Empty() {
+		return nil
+	}
+	names := p.Tasks.Row(p.present.At(0)).Names
+	pod := p.spec.Template.Spec
+	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
+		for _, v := range c.Env {
+			if slices.Contains(names, v.Name) && !strings.Contains(v.Value, "$("+v.Name+")") {
+				return []parameters.Warning{{Reason: v1alpha1.WarningParameterHidden, Message: fmt.Sprintf(
+					"container %q sets %s itself, so it does not see the parameter %[2]s: remove it from the env of spec.template, "+
+						"or rename the parameter", c.Name, v.Name)}}
+			}
+		}
+	}
+	return nil
 }

@@ -220,7 +220,7 @@ func (p *planner) wantedPods(w *Wave) int {
 // resumes is true for a suspended wave that goes on once the run does: it carries tasks, all that it would start are
 // wanted, and the template is still the one it was made of. The tasks of others go on in another wave.
 func (p *planner) resumes(w *Wave) bool {
-	if p.doomed(w) || w.Outdated && w.Stopped || p.wanted(w) < w.unfinished().Len() && w.Stopped {
+	if p.doomed(w) || w.Outdated || p.wanted(w) < w.unfinished().Len() && w.Stopped {
 		return false
 	}
 	for task := range w.unfinished().All() {
@@ -256,6 +256,11 @@ func (p *planner) hold() {
 		shares[i] = max(0, min(p.Waves[i].Parallelism, wanted[i], room))
 		room -= shares[i]
 	}
+	for i := range p.Waves { // pods that are not wanted any more take their places until they are gone
+		if !p.retired(&p.Waves[i]) {
+			room -= max(0, p.Waves[i].share()-shares[i])
+		}
+	}
 	fill := room > 0 && p.gathered(room)
 	for i := len(p.Waves) - 1; i >= 0; i-- {
 		w := &p.Waves[i]
@@ -271,8 +276,9 @@ func (p *planner) hold() {
 		if share > parallelism || share < min(parallelism, wanted[i]) { // more than it can use does no harm
 			parallelism = share
 		}
-		stray := wanted[i] < w.unfinished().Len() && w.Active+w.Terminating < w.unfinished().Len()
-		if stray { // it would start tasks that it is not to run any more
+		// It would start tasks that it is not to run any more. (Where it has many others to start, dropPods stops those.)
+		stray := wanted[i] < w.unfinished().Len() && w.Active+w.Terminating < w.unfinished().Len() && wanted[i] <= parallelism
+		if stray {
 			parallelism = min(parallelism, p.wantedPods(w))
 		}
 		idle := stray && w.Active+w.Terminating == 0

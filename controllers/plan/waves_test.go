@@ -96,13 +96,37 @@ func TestRecordBeforeAct(t *testing.T) {
 }
 
 func TestTemplateEdited(t *testing.T) {
-	t.Run("an attempt that could not start starts anew at once, uncounted", func(t *testing.T) {
-		w := started(tasks(2))
+	t.Run("an attempt that could not start starts anew at once, uncounted, whatever rules and limits say", func(t *testing.T) {
+		w := started(tasks(3), disruptions(0), rules(onReason(v1alpha1.ActionFailRun, v1alpha1.ReasonDeleted)))
 		w.wait(0, v1alpha1.ReasonImagePullFailed, "no such image")
+		w.wait(1, v1alpha1.ReasonImagePullFailed, "no such image")
 		w.jobs[0].outdated = true
 		w.settle()
-		expect(t, "task 0", w.ledger()[0], ledger.Task{State: ledger.Active, Disruptions: 1, Wave: 2})
-		expect(t, "task 1", w.ledger()[1], ledger.Task{State: ledger.Active, Wave: 1})
+		expect(t, "task 0", w.ledger()[0], ledger.Task{State: ledger.Active, Wave: 2})
+		expect(t, "task 2", w.ledger()[2], ledger.Task{State: ledger.Active, Wave: 1})
+		expect(t, "recorded", len(w.status().PodStates)+int(w.status().Retries), 0)
+		expect(t, "Events", w.told(), "Started TemplateEdited")
+		expectText(t, w.events[1].Note, "2 attempts that could not start begin anew, the first: task 0: no such image")
+	})
+	t.Run("one that starts after all, before its pod is gone, keeps its success", func(t *testing.T) {
+		w := started(tasks(1))
+		w.wait(0, v1alpha1.ReasonImagePullFailed, "no such image")
+		w.jobs[0].outdated = true
+		w.reconcile()
+		w.end(0, completed(w.now))
+		w.settle()
+		expect(t, "phase", w.status().Phase, v1alpha1.PhaseSucceeded)
+		expect(t, "waves", w.status().Waves.Next, 1)
+	})
+	t.Run("a suspended wave whose pods are still going away is not resumed with the old template", func(t *testing.T) {
+		w := started(tasks(2))
+		w.edit(suspended(true))
+		w.settle()
+		w.edit(suspended(false))
+		s := w.snapshot(w.fresh())
+		s.Waves[0].Outdated, s.Waves[0].Stopped, s.Waves[0].Terminating = true, false, 2
+		expect(t, "adjustments", len(Make(s, w.now).Adjust), 0)
+		expect(t, "starts", len(Make(s, w.now).Start), 0)
 	})
 	t.Run("an attempt that runs goes on", func(t *testing.T) {
 		w := started(tasks(1))

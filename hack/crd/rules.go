@@ -57,7 +57,7 @@ var (
 		Rule: `!(self in ["metadata.annotations['batch.kubernetes.io/job-completion-index']", ` +
 			`"metadata.labels['batch.kubernetes.io/job-completion-index']"])`,
 		Message: "must not refer to batch.kubernetes.io/job-completion-index, which is a position in one of the run's " +
-			"Jobs and changes with each retry. Remove this variable and use $BATCHRUN_TASK_INDEX, or $(BATCHRUN_TASK_INDEX) in " +
+			"Jobs and changes with each retry. Remove it and use $BATCHRUN_TASK_INDEX, or $(BATCHRUN_TASK_INDEX) in " +
 			"command and args",
 	}
 	requestsWithinLimits = apiextensionsv1.ValidationRule{

@@ -12,6 +12,8 @@ import (
 const (
 	maxContainers   = 64
 	maxVolumes      = 256
+	maxSources      = 32 // of a projected volume
+	maxFiles        = 32 // of a downwardAPI volume or source
 	maxMounts       = 256
 	maxEnv          = 1000
 	maxResources    = 32
@@ -62,8 +64,14 @@ func finish(root *schema) error {
 		{"spec.template.spec.terminationGracePeriodSeconds", between(0, 1<<31-1)},
 		{"spec.template.spec.volumes", maxItems(maxVolumes)},
 		{"spec.template.spec.volumes.[].name", name(dns1123Label)},
+		{"spec.template.spec.volumes.[].projected.sources", maxItems(maxSources)},
 		{"spec.template.spec.containers", minItems(1)},
 		{"spec.template.spec.ephemeralContainers", forbidden},
+	}
+	for _, files := range []string{"downwardAPI", "projected.sources.[].downwardAPI"} {
+		items := "spec.template.spec.volumes.[]." + files + ".items"
+		changes = append(changes, change{items, maxItems(maxFiles)}, change{items + ".[].fieldRef.fieldPath", maxLength(maxFieldPathLen)},
+			change{items + ".[].fieldRef.fieldPath", rule(taskIndexOnly)})
 	}
 	for _, list := range []string{"spec.template.spec.containers", "spec.template.spec.initContainers"} {
 		changes = append(changes, containerChanges(list)...)

@@ -2,7 +2,6 @@ package integration
 
 import (
 	"fmt"
-	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -12,36 +11,21 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
+	. "github.com/batchrun/batchrun/test/stage"
 )
-
-// trustedAfter is how old the policy is when the operator relies on it.
-const trustedAfter = 10 * time.Second
-
-// trustPolicy waits until the operator relies on the policy.
-func trustPolicy() {
-	GinkgoHelper()
-	Eventually(func(g Gomega) {
-		policy := &admissionregistrationv1.MutatingAdmissionPolicy{}
-		g.Expect(k8sClient.Get(ctx, client.ObjectKey{Name: v1alpha1.PolicyParameters}, policy)).To(Succeed())
-		binding := &admissionregistrationv1.MutatingAdmissionPolicyBinding{}
-		g.Expect(k8sClient.Get(ctx, client.ObjectKey{Name: v1alpha1.PolicyParameters}, binding)).To(Succeed())
-		g.Expect(time.Since(policy.CreationTimestamp.Time)).To(BeNumerically(">", trustedAfter+time.Second))
-		g.Expect(time.Since(binding.CreationTimestamp.Time)).To(BeNumerically(">", trustedAfter+time.Second))
-	}).Should(Succeed())
-}
 
 // removePolicy removes the policy until the end of the test.
 func removePolicy() {
 	GinkgoHelper()
-	DeferCleanup(installPolicy)
+	DeferCleanup(InstallPolicy)
 	deletePolicy()
 }
 
 func deletePolicy() {
 	GinkgoHelper()
 	named := metav1.ObjectMeta{Name: v1alpha1.PolicyParameters}
-	Expect(k8sClient.Delete(ctx, &admissionregistrationv1.MutatingAdmissionPolicyBinding{ObjectMeta: named})).To(Succeed())
-	Expect(k8sClient.Delete(ctx, &admissionregistrationv1.MutatingAdmissionPolicy{ObjectMeta: named})).To(Succeed())
+	Expect(K8sClient.Delete(Ctx, &admissionregistrationv1.MutatingAdmissionPolicyBinding{ObjectMeta: named})).To(Succeed())
+	Expect(K8sClient.Delete(Ctx, &admissionregistrationv1.MutatingAdmissionPolicy{ObjectMeta: named})).To(Succeed())
 }
 
 // breakPolicy changes the policy until the end of the test.
@@ -49,36 +33,36 @@ func breakPolicy(how func(*admissionregistrationv1.MutatingAdmissionPolicy)) {
 	GinkgoHelper()
 	DeferCleanup(func() {
 		deletePolicy()
-		installPolicy()
+		InstallPolicy()
 	})
 	policy := &admissionregistrationv1.MutatingAdmissionPolicy{}
-	Expect(k8sClient.Get(ctx, client.ObjectKey{Name: v1alpha1.PolicyParameters}, policy)).To(Succeed())
+	Expect(K8sClient.Get(Ctx, client.ObjectKey{Name: v1alpha1.PolicyParameters}, policy)).To(Succeed())
 	how(policy)
-	Expect(k8sClient.Update(ctx, policy)).To(Succeed())
+	Expect(K8sClient.Update(Ctx, policy)).To(Succeed())
 }
 
 // slowGrid is the sweep, three tasks at a time.
 const slowGrid = grid + "parallelism: 3\n"
 
 var _ = Describe("Packed delivery", func() {
-	BeforeEach(trustPolicy)
+	BeforeEach(TrustPolicy)
 
 	It("makes the same pods as a Job for each task", func() {
-		packed := newStage(always(succeeds))
-		packed.create(grid)
-		packed.finishes(v1alpha1.PhaseSucceeded)
-		Expect(packed.jobs()).To(HaveLen(1))
+		packed := NewStage(Always(Succeeds))
+		packed.Create(grid)
+		packed.Finishes(v1alpha1.PhaseSucceeded)
+		Expect(packed.Jobs()).To(HaveLen(1))
 
 		removePolicy()
-		inlined := newStage(always(succeeds))
-		inlined.create(grid)
-		run := inlined.finishes(v1alpha1.PhaseSucceeded)
-		Expect(inlined.jobs()).To(HaveLen(6))
-		Expect(reasonOf(run, v1alpha1.ConditionPacked)).To(Equal(v1alpha1.PackedPolicyMissing))
-		Expect(messageOf(run, v1alpha1.ConditionPacked)).To(ContainSubstring("config/policy"))
+		inlined := NewStage(Always(Succeeds))
+		inlined.Create(grid)
+		run := inlined.Finishes(v1alpha1.PhaseSucceeded)
+		Expect(inlined.Jobs()).To(HaveLen(6))
+		Expect(ReasonOf(run, v1alpha1.ConditionPacked)).To(Equal(v1alpha1.PackedPolicyMissing))
+		Expect(MessageOf(run, v1alpha1.ConditionPacked)).To(ContainSubstring("config/policy"))
 
-		pods := packed.nameless()
-		Expect(inlined.nameless()).To(Equal(pods))
+		pods := packed.Nameless()
+		Expect(inlined.Nameless()).To(Equal(pods))
 		for task, pod := range pods {
 			for _, c := range append(pod.Spec.InitContainers, pod.Spec.Containers...) {
 				Expect(c.Env[:4]).To(Equal([]corev1.EnvVar{
@@ -94,11 +78,11 @@ var _ = Describe("Packed delivery", func() {
 	})
 
 	It("leaves other people's scheduling gates alone", func() {
-		s := newStage(always(succeeds))
-		s.create(`{parameters: {items: [{A: x}, {A: z}]}, template: {spec: {schedulingGates: [{name: example.com/quota}]}}}`)
-		s.eventually(func(g Gomega, _ *v1alpha1.BatchRun) {
+		s := NewStage(Always(Succeeds))
+		s.Create(`{parameters: {items: [{A: x}, {A: z}]}, template: {spec: {schedulingGates: [{name: example.com/quota}]}}}`)
+		s.Eventually(func(g Gomega, _ *v1alpha1.BatchRun) {
 			var list corev1.PodList
-			g.Expect(k8sClient.List(ctx, &list, client.InNamespace(s.namespace), client.MatchingLabels{v1alpha1.LabelWave: "0"})).To(Succeed())
+			g.Expect(K8sClient.List(Ctx, &list, client.InNamespace(s.Namespace), client.MatchingLabels{v1alpha1.LabelWave: "0"})).To(Succeed())
 			g.Expect(list.Items).To(HaveLen(2))
 			for _, pod := range list.Items {
 				g.Expect(pod.Spec.SchedulingGates).To(Equal([]corev1.PodSchedulingGate{{Name: "example.com/quota"}}))
@@ -107,45 +91,45 @@ var _ = Describe("Packed delivery", func() {
 	})
 
 	It("is given up when the policy is deleted: nothing runs without its parameters, and the run finishes", func() {
-		s := newStage(always(runs))
-		s.create(slowGrid)
-		s.runsPods(3)
+		s := NewStage(Always(Runs))
+		s.Create(slowGrid)
+		s.RunsPods(3)
 		removePolicy()
-		s.kubelet.turn(always(succeeds))
-		run := s.finishes(v1alpha1.PhaseSucceeded)
-		Expect(counts(run)).To(Equal([3]int32{6, 0, 0}))
-		Expect(states(run)).To(Equal("Completed 6"), "what was created without its parameters is no attempt")
-		Expect(s.values("LR", "SEED")).To(Equal(gridValues))
-		Expect(reasonOf(run, v1alpha1.ConditionPacked)).To(BeElementOf(v1alpha1.PackedPolicyMissing, v1alpha1.PackedPolicyIneffective))
+		s.Kubelet.Turn(Always(Succeeds))
+		run := s.Finishes(v1alpha1.PhaseSucceeded)
+		Expect(Counts(run)).To(Equal([3]int32{6, 0, 0}))
+		Expect(States(run)).To(Equal("Completed 6"), "what was created without its parameters is no attempt")
+		Expect(s.Values("LR", "SEED")).To(Equal(gridValues))
+		Expect(ReasonOf(run, v1alpha1.ConditionPacked)).To(BeElementOf(v1alpha1.PackedPolicyMissing, v1alpha1.PackedPolicyIneffective))
 	})
 
 	It("is given up where the policy is there and does nothing", func() {
-		s := newStage(always(runs))
+		s := NewStage(Always(Runs))
 		breakPolicy(func(policy *admissionregistrationv1.MutatingAdmissionPolicy) {
 			policy.Spec.MatchConditions = append(policy.Spec.MatchConditions, admissionregistrationv1.MatchCondition{Name: "never", Expression: "false"})
 		})
-		s.create(grid)
-		s.runsPods(6)
-		s.kubelet.turn(always(succeeds))
-		run := s.finishes(v1alpha1.PhaseSucceeded)
-		Expect(states(run)).To(Equal("Completed 6"))
-		Expect(s.values("LR", "SEED")).To(Equal(gridValues))
-		Expect(reasonOf(run, v1alpha1.ConditionPacked)).To(BeElementOf(v1alpha1.PackedPolicyDiffers, v1alpha1.PackedPolicyIneffective))
+		s.Create(grid)
+		s.RunsPods(6)
+		s.Kubelet.Turn(Always(Succeeds))
+		run := s.Finishes(v1alpha1.PhaseSucceeded)
+		Expect(States(run)).To(Equal("Completed 6"))
+		Expect(s.Values("LR", "SEED")).To(Equal(gridValues))
+		Expect(ReasonOf(run, v1alpha1.ConditionPacked)).To(BeElementOf(v1alpha1.PackedPolicyDiffers, v1alpha1.PackedPolicyIneffective))
 	})
 
 	It("is given up where the policy refuses every pod", func() {
-		s := newStage(always(runs))
-		s.create(slowGrid)
-		s.runsPods(3)
+		s := NewStage(Always(Runs))
+		s.Create(slowGrid)
+		s.RunsPods(3)
 		breakPolicy(func(policy *admissionregistrationv1.MutatingAdmissionPolicy) {
 			policy.Spec.Variables = append(policy.Spec.Variables, admissionregistrationv1.Variable{Name: "broken", Expression: "int(object.metadata.generateName)"})
 			policy.Spec.Mutations = append(policy.Spec.Mutations, admissionregistrationv1.Mutation{
 				PatchType: admissionregistrationv1.PatchTypeJSONPatch,
 				JSONPatch: &admissionregistrationv1.JSONPatch{Expression: `[JSONPatch{op: "test", path: "/kind", value: string(variables.broken)}]`}})
 		})
-		s.kubelet.turn(always(succeeds))
-		run := s.finishes(v1alpha1.PhaseSucceeded)
-		Expect(counts(run)).To(Equal([3]int32{6, 0, 0}))
-		Expect(s.values("LR", "SEED")).To(Equal(gridValues))
+		s.Kubelet.Turn(Always(Succeeds))
+		run := s.Finishes(v1alpha1.PhaseSucceeded)
+		Expect(Counts(run)).To(Equal([3]int32{6, 0, 0}))
+		Expect(s.Values("LR", "SEED")).To(Equal(gridValues))
 	})
 })

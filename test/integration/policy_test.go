@@ -2,7 +2,6 @@ package integration
 
 import (
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,7 +11,6 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
@@ -20,49 +18,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
-	"github.com/batchrun/batchrun/config/policy"
+	. "github.com/batchrun/batchrun/test/stage"
 )
-
-// otherGate is a scheduling gate that is not the operator's. It also keeps pods off the nodes.
-const otherGate = "example.com/other"
-
-// installPolicy installs the policy that gives pods their parameters, if it is not there as it should be, and waits until
-// the API server acts on it.
-func installPolicy() {
-	GinkgoHelper()
-	folder := filepath.Join(root, "config", "policy")
-	if !policyInstalled() {
-		out, err := kubectl("", "delete", "--ignore-not-found", "-k", folder)
-		Expect(err).NotTo(HaveOccurred(), out)
-		out, err = kubectl("", "apply", "-k", folder)
-		Expect(err).NotTo(HaveOccurred(), out)
-	}
-	Eventually(func(g Gomega) {
-		pod, err := admitted(packedPod(0, "+0"))
-		g.Expect(err).NotTo(HaveOccurred())
-		g.Expect(gates(pod)).To(Equal([]string{otherGate}))
-	}, propagateTime).Should(Succeed())
-}
-
-// policyInstalled is true while the cluster has policy and binding as the operator has them.
-func policyInstalled() bool {
-	GinkgoHelper()
-	key := client.ObjectKey{Name: v1alpha1.PolicyParameters}
-	stored, binding := &admissionregistrationv1.MutatingAdmissionPolicy{}, &admissionregistrationv1.MutatingAdmissionPolicyBinding{}
-	Expect(client.IgnoreNotFound(k8sClient.Get(ctx, key, stored))).To(Succeed())
-	Expect(client.IgnoreNotFound(k8sClient.Get(ctx, key, binding))).To(Succeed())
-	return equality.Semantic.DeepEqual(stored.Spec, policy.Parameters().Spec) &&
-		equality.Semantic.DeepEqual(binding.Spec, policy.ParametersBinding().Spec)
-}
-
-// placeholders are the variables that the operator puts in front of the user's, for these parameters.
-func placeholders(parameters ...string) []corev1.EnvVar {
-	env := []corev1.EnvVar{{Name: v1alpha1.EnvTaskIndex}, {Name: v1alpha1.EnvCompletionIndex}}
-	for _, name := range parameters {
-		env = append(env, corev1.EnvVar{Name: name})
-	}
-	return env
-}
 
 // filled are the same variables once they have values.
 func filled(task int, values ...string) []corev1.EnvVar {
@@ -74,65 +31,21 @@ func filled(task int, values ...string) []corev1.EnvVar {
 	return env
 }
 
-// packedTemplate is the pod template of a packed wave with one container.
-func packedTemplate(table string) corev1.PodTemplateSpec {
-	var parameters []string
-	for _, line := range strings.Split(table, "\n")[1:] {
-		name, _, _ := strings.Cut(line, "\t")
-		parameters = append(parameters, name)
-	}
-	return corev1.PodTemplateSpec{
-		ObjectMeta: metav1.ObjectMeta{
-			Labels:      map[string]string{v1alpha1.LabelRunUID: "a-run"},
-			Annotations: map[string]string{v1alpha1.AnnotationParameters: table, "note": "stays"},
-		},
-		Spec: corev1.PodSpec{
-			RestartPolicy:   corev1.RestartPolicyNever,
-			SchedulingGates: []corev1.PodSchedulingGate{{Name: otherGate}, {Name: v1alpha1.GateParameters}},
-			Containers:      []corev1.Container{{Name: "main", Image: "example", Env: placeholders(parameters...)}},
-		},
-	}
-}
-
-// packedPod is the pod at a position of such a wave.
-func packedPod(position int, table string) *corev1.Pod {
-	template := packedTemplate(table)
-	pod := &corev1.Pod{ObjectMeta: template.ObjectMeta, Spec: template.Spec}
-	pod.Namespace, pod.GenerateName = metav1.NamespaceDefault, "packed-"
-	pod.Annotations[batchv1.JobCompletionIndexAnnotation] = strconv.Itoa(position)
-	return pod
-}
-
-// admitted is what the API server would make of a pod.
-func admitted(pod *corev1.Pod) (*corev1.Pod, error) {
-	pod = pod.DeepCopy()
-	err := k8sClient.Create(ctx, pod, client.DryRunAll)
-	return pod, err
-}
-
-func gates(pod *corev1.Pod) []string {
-	var names []string
-	for _, gate := range pod.Spec.SchedulingGates {
-		names = append(names, gate.Name)
-	}
-	return names
-}
-
 // podsOfJob runs a Job of these pods and waits for so many of them; they are returned by position.
 func podsOfJob(completions, parallelism int, template corev1.PodTemplateSpec) map[int]corev1.Pod {
 	GinkgoHelper()
 	job := &batchv1.Job{
-		ObjectMeta: metav1.ObjectMeta{Namespace: newNamespace(), Name: "packed"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: NewNamespace(), Name: "packed"},
 		Spec: batchv1.JobSpec{
 			CompletionMode: ptr.To(batchv1.IndexedCompletion),
 			Completions:    ptr.To(int32(completions)), Parallelism: ptr.To(int32(parallelism)), Template: template,
 		},
 	}
-	Expect(k8sClient.Create(ctx, job)).To(Succeed())
+	Expect(K8sClient.Create(Ctx, job)).To(Succeed())
 	pods := map[int]corev1.Pod{}
 	Eventually(func(g Gomega) {
 		var list corev1.PodList
-		g.Expect(k8sClient.List(ctx, &list, client.InNamespace(job.Namespace))).To(Succeed())
+		g.Expect(K8sClient.List(Ctx, &list, client.InNamespace(job.Namespace))).To(Succeed())
 		g.Expect(list.Items).To(HaveLen(parallelism))
 		for _, pod := range list.Items {
 			position, err := strconv.Atoi(pod.Annotations[batchv1.JobCompletionIndexAnnotation])
@@ -181,24 +94,24 @@ func bigTable() (table string, at func(position int) []corev1.EnvVar) {
 
 var _ = Describe("The policy", func() {
 	It("is stored as it is in the operator", func() {
-		Expect(policyInstalled()).To(BeTrue())
+		Expect(PolicyInstalled()).To(BeTrue())
 	})
 
 	It("may be read by the operator, and no other may", func() {
-		restConfig := rest.CopyConfig(cfg)
-		restConfig.Impersonate = rest.ImpersonationConfig{UserName: operatorUser}
-		operatorClient, err := client.New(restConfig, client.Options{Scheme: scheme})
+		restConfig := rest.CopyConfig(Cfg)
+		restConfig.Impersonate = rest.ImpersonationConfig{UserName: OperatorUser}
+		operatorClient, err := client.New(restConfig, client.Options{Scheme: Scheme})
 		Expect(err).NotTo(HaveOccurred())
 		ours := client.MatchingFields{"metadata.name": v1alpha1.PolicyParameters}
 		for _, list := range []client.ObjectList{
 			&admissionregistrationv1.MutatingAdmissionPolicyList{}, &admissionregistrationv1.MutatingAdmissionPolicyBindingList{}} {
-			Expect(operatorClient.List(ctx, list, ours)).To(Succeed())
-			Expect(operatorClient.List(ctx, list)).To(Satisfy(apierrors.IsForbidden))
+			Expect(operatorClient.List(Ctx, list, ours)).To(Succeed())
+			Expect(operatorClient.List(Ctx, list)).To(Satisfy(apierrors.IsForbidden))
 		}
 	})
 
 	It("gives each pod of a Job its index and its parameters, in every container", func() {
-		template := packedTemplate("+100\nLR\t3\t0\t0.1\t0.01\nSEED\t1\t0\ta\tb\tc")
+		template := PackedTemplate("+100\nLR\t3\t0\t0.1\t0.01\nSEED\t1\t0\ta\tb\tc")
 		user := []corev1.EnvVar{
 			{Name: "OUT", Value: "$(LR)/$(BATCHRUN_TASK_INDEX)"}, {Name: "SEED", Value: "mine-$(SEED)"}, {Name: "LR"},
 			{Name: "POD", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.name"}}},
@@ -220,14 +133,14 @@ var _ = Describe("The policy", func() {
 				Expect(c.Env).To(Equal(append(filled(100+position, "LR="+lr[position], "SEED="+seed[position]), user...)))
 				Expect(c.Args).To(Equal([]string{"--lr=$(LR)"}))
 			}
-			Expect(gates(&pod)).To(Equal([]string{otherGate}))
+			Expect(Gates(&pod)).To(Equal([]string{OtherGate}))
 			Expect(pod.Annotations).To(Equal(map[string]string{batchv1.JobCompletionIndexAnnotation: strconv.Itoa(position), "note": "stays"}))
 		}
 	})
 
 	DescribeTable("reads the table",
 		func(position int, table string, want []corev1.EnvVar) {
-			pod, err := admitted(packedPod(position, table))
+			pod, err := Admitted(PackedPod(position, table))
 			Expect(err).NotTo(HaveOccurred())
 			Expect(pod.Spec.Containers[0].Env).To(Equal(want))
 		},
@@ -246,21 +159,21 @@ var _ = Describe("The policy", func() {
 	)
 
 	It("finds the placeholders behind the variables of others", func() {
-		pod := packedPod(1, "+0\nA\t1\t0\tx\ty")
+		pod := PackedPod(1, "+0\nA\t1\t0\tx\ty")
 		others := []corev1.EnvVar{{Name: "PROXY", Value: "p"}, {Name: "A", Value: "other"},
 			{Name: "NODE", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "spec.nodeName"}}}}
 		c := &pod.Spec.Containers[0]
 		c.Env = slices.Concat(others, c.Env[:1], others[:1], c.Env[1:])
-		pod, err := admitted(pod)
+		pod, err := Admitted(pod)
 		Expect(err).NotTo(HaveOccurred())
 		want := filled(1, "A=y")
 		Expect(pod.Spec.Containers[0].Env).To(Equal(slices.Concat(others, want[:1], others[:1], want[1:])))
 	})
 
 	It("leaves no gate where only its own was there", func() {
-		pod := packedPod(0, "+0")
+		pod := PackedPod(0, "+0")
 		pod.Spec.SchedulingGates = pod.Spec.SchedulingGates[1:]
-		pod, err := admitted(pod)
+		pod, err := Admitted(pod)
 		Expect(err).NotTo(HaveOccurred())
 		Expect(pod.Spec.SchedulingGates).To(BeEmpty())
 		Expect(pod.Status.Conditions).To(BeEmpty(), "a pod with gates would be SchedulingGated")
@@ -268,7 +181,7 @@ var _ = Describe("The policy", func() {
 
 	It("reads the biggest table for a pod of many containers", func() {
 		table, at := bigTable()
-		template := packedTemplate(table)
+		template := PackedTemplate(table)
 		for i := range 20 {
 			template.Spec.Containers[0].Env = append(template.Spec.Containers[0].Env, corev1.EnvVar{Name: fmt.Sprintf("USER_%d", i), Value: "x"})
 		}
@@ -288,9 +201,9 @@ var _ = Describe("The policy", func() {
 			}
 		}
 		for _, position := range []int{1, 499, 500, 998, 999} {
-			pod := packedPod(position, table)
+			pod := PackedPod(position, table)
 			pod.Spec = template.Spec
-			pod, err := admitted(pod)
+			pod, err := Admitted(pod)
 			Expect(err).NotTo(HaveOccurred())
 			Expect(pod.Spec.Containers[9].Env).To(Equal(append(at(position), user...)))
 		}
@@ -298,17 +211,17 @@ var _ = Describe("The policy", func() {
 
 	DescribeTable("refuses a pod",
 		func(message string, edit func(*corev1.Pod)) {
-			pod := packedPod(1, "3,5\nA\t1\t0\tx\ty")
+			pod := PackedPod(1, "3,5\nA\t1\t0\tx\ty")
 			pod.Spec.InitContainers = []corev1.Container{*pod.Spec.Containers[0].DeepCopy()}
 			pod.Spec.InitContainers[0].Name = "init"
-			_, err := admitted(pod)
+			_, err := Admitted(pod)
 			Expect(err).NotTo(HaveOccurred())
 			edit(pod)
-			_, err = admitted(pod)
+			_, err = Admitted(pod)
 			Expect(err).To(MatchError(ContainSubstring(message)))
 		},
 		Entry("without placeholder in a container", "no placeholder /spec/containers/0/env/A", func(p *corev1.Pod) {
-			p.Spec.Containers[0].Env = placeholders("B")
+			p.Spec.Containers[0].Env = Placeholders("B")
 		}),
 		Entry("without placeholder in an init container", "no placeholder /spec/initContainers/0/env/JOB_COMPLETION_INDEX", func(p *corev1.Pod) {
 			p.Spec.InitContainers[0].Env = slices.Delete(p.Spec.InitContainers[0].Env, 1, 2)
@@ -338,13 +251,13 @@ var _ = Describe("The policy", func() {
 
 	DescribeTable("leaves other pods alone",
 		func(edit func(*corev1.Pod)) {
-			pod := packedPod(1, "+0\nA\t1\t0\tx")
+			pod := PackedPod(1, "+0\nA\t1\t0\tx")
 			edit(pod)
-			same, err := admitted(pod)
+			same, err := Admitted(pod)
 			Expect(err).NotTo(HaveOccurred())
 			Expect(same.Spec.Containers[0].Env).To(Equal(pod.Spec.Containers[0].Env))
 			Expect(same.Annotations).To(Equal(pod.Annotations))
-			Expect(gates(same)).To(Equal(gates(pod)))
+			Expect(Gates(same)).To(Equal(Gates(pod)))
 		},
 		Entry("those of no run", func(p *corev1.Pod) { p.Labels = nil }),
 		Entry("those without table", func(p *corev1.Pod) { delete(p.Annotations, v1alpha1.AnnotationParameters) }),
@@ -355,14 +268,14 @@ var _ = Describe("The policy", func() {
 		removePolicy()
 		table := "+0\nA\t1\t0\tx\ty"
 		Eventually(func(g Gomega) {
-			pod, err := admitted(packedPod(0, table))
+			pod, err := Admitted(PackedPod(0, table))
 			g.Expect(err).NotTo(HaveOccurred())
-			g.Expect(gates(pod)).To(ContainElement(v1alpha1.GateParameters))
-		}, propagateTime).Should(Succeed())
-		for _, pod := range podsOfJob(2, 2, packedTemplate(table)) {
-			Expect(gates(&pod)).To(Equal([]string{otherGate, v1alpha1.GateParameters}))
+			g.Expect(Gates(pod)).To(ContainElement(v1alpha1.GateParameters))
+		}, PropagateTime).Should(Succeed())
+		for _, pod := range podsOfJob(2, 2, PackedTemplate(table)) {
+			Expect(Gates(&pod)).To(Equal([]string{OtherGate, v1alpha1.GateParameters}))
 			Expect(pod.Annotations).To(HaveKeyWithValue(v1alpha1.AnnotationParameters, table))
-			Expect(pod.Spec.Containers[0].Env).To(Equal(placeholders("A")))
+			Expect(pod.Spec.Containers[0].Env).To(Equal(Placeholders("A")))
 		}
 	})
 })

@@ -9,6 +9,8 @@ import (
 	. "github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
+
+	. "github.com/batchrun/batchrun/test/stage"
 )
 
 // parameters returns a patch with these fields of parameters.
@@ -34,7 +36,7 @@ var _ = Describe("kubectl apply of a BatchRun with parameters", func() {
 	var namespace string
 
 	BeforeEach(func() {
-		namespace = newNamespace()
+		namespace = NewNamespace()
 	})
 
 	DescribeTable("refuses, in words that name the field and the fix,",
@@ -253,7 +255,7 @@ var _ = Describe("kubectl apply of a BatchRun with parameters", func() {
 
 	It("accepts 100000 items from server-side apply", func() {
 		document := changed(parameters("items: " + repeated(100000, `{A: "%d"}`)))
-		out, err := kubectl(document, "apply", "--server-side", "--namespace", namespace, "-f", "-")
+		out, err := Kubectl(document, "apply", "--server-side", "--namespace", namespace, "-f", "-")
 		Expect(err).NotTo(HaveOccurred(), out)
 	})
 
@@ -263,7 +265,7 @@ var _ = Describe("kubectl apply of a BatchRun with parameters", func() {
 			for i, patch := range edits {
 				By("edit " + strconv.Itoa(i))
 				document := changed(patch)
-				out, err := kubectl(document, args...)
+				out, err := Kubectl(document, args...)
 				Expect(err).NotTo(HaveOccurred(), "%s\n%s", patch, out)
 				written := &unstructured.Unstructured{}
 				Expect(yaml.Unmarshal([]byte(document), written)).To(Succeed())
@@ -274,7 +276,7 @@ var _ = Describe("kubectl apply of a BatchRun with parameters", func() {
 
 	It("keeps taking an old rerun whose indexes the array no longer has, and refuses a new one", func() {
 		apply := func(patch string) (string, error) {
-			return kubectl(changed(patch), "apply", "--namespace", namespace, "-f", "-")
+			return Kubectl(changed(patch), "apply", "--namespace", namespace, "-f", "-")
 		}
 		for _, patch := range []string{
 			"spec: {completions: 100, rerun: {token: a, indexes: 90-99}}",

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
+	. "github.com/batchrun/batchrun/test/stage"
 )
 
 // base is what the tables below change.
@@ -52,7 +53,7 @@ func container(fields string) string {
 
 func sample(name string) string {
 	GinkgoHelper()
-	content, err := os.ReadFile(filepath.Join(root, "config", "samples", name))
+	content, err := os.ReadFile(filepath.Join(Root, "config", "samples", name))
 	Expect(err).NotTo(HaveOccurred())
 	return string(content)
 }
@@ -60,13 +61,13 @@ func sample(name string) string {
 // expectRefusal applies a document, and expects an error with these words and no object.
 func expectRefusal(namespace, document string, words ...string) {
 	GinkgoHelper()
-	out, err := kubectl(document, "apply", "--namespace", namespace, "-f", "-")
+	out, err := Kubectl(document, "apply", "--namespace", namespace, "-f", "-")
 	Expect(err).To(HaveOccurred(), out)
 	for _, word := range words {
 		Expect(out).To(ContainSubstring(word))
 	}
 	runs := &v1alpha1.BatchRunList{}
-	Expect(k8sClient.List(ctx, runs, client.InNamespace(namespace))).To(Succeed())
+	Expect(K8sClient.List(Ctx, runs, client.InNamespace(namespace))).To(Succeed())
 	Expect(runs.Items).To(BeEmpty())
 }
 
@@ -78,19 +79,19 @@ func expectAcceptance(namespace, document string) {
 
 	for _, how := range applyWays {
 		args := append([]string{"apply", "--namespace", namespace, "-f", "-"}, how...)
-		out, err := kubectl(document, args...)
+		out, err := Kubectl(document, args...)
 		Expect(err).NotTo(HaveOccurred(), out)
 
 		kept := get(namespace, written.GetName())
 		expectSpec(kept, written)
 		Expect(kept.Object["status"]).To(HaveKeyWithValue("observedGeneration", BeEquivalentTo(-1)), "the status of no operator")
 
-		out, err = kubectl(document, args...)
+		out, err = Kubectl(document, args...)
 		Expect(err).NotTo(HaveOccurred(), out)
 		Expect(get(namespace, written.GetName()).GetGeneration()).To(BeEquivalentTo(1), "applying it again changed it")
 
-		Expect(k8sClient.Get(ctx, client.ObjectKeyFromObject(kept), &v1alpha1.BatchRun{})).To(Succeed(), "the Go types do not fit")
-		Expect(k8sClient.Delete(ctx, kept)).To(Succeed())
+		Expect(K8sClient.Get(Ctx, client.ObjectKeyFromObject(kept), &v1alpha1.BatchRun{})).To(Succeed(), "the Go types do not fit")
+		Expect(K8sClient.Delete(Ctx, kept)).To(Succeed())
 	}
 }
 
@@ -101,7 +102,7 @@ func get(namespace, name string) *unstructured.Unstructured {
 	GinkgoHelper()
 	run := &unstructured.Unstructured{}
 	run.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("BatchRun"))
-	Expect(k8sClient.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, run)).To(Succeed())
+	Expect(K8sClient.Get(Ctx, client.ObjectKey{Namespace: namespace, Name: name}, run)).To(Succeed())
 	return run
 }
 
@@ -116,7 +117,7 @@ var _ = Describe("kubectl apply of a BatchRun", func() {
 	var namespace string
 
 	BeforeEach(func() {
-		namespace = newNamespace()
+		namespace = NewNamespace()
 	})
 
 	DescribeTable("refuses, in words that name the field and the fix,",
@@ -217,6 +218,12 @@ var _ = Describe("kubectl apply of a BatchRun", func() {
 			"env: [{name: I, valueFrom: {fieldRef: "+
 				`{fieldPath: "metadata.annotations['batch.kubernetes.io/job-completion-index']"}}}]`),
 			"env[0].valueFrom.fieldRef.fieldPath", "$BATCHRUN_TASK_INDEX"),
+		Entry("the index of a Job in a file", "spec: {template: {spec: {volumes: [{name: v, downwardAPI: {items: [{path: i, fieldRef: "+
+			`{fieldPath: "metadata.labels['batch.kubernetes.io/job-completion-index']"}}]}}]}}}`,
+			"volumes[0].downwardAPI.items[0].fieldRef.fieldPath", "$BATCHRUN_TASK_INDEX"),
+		Entry("the index of a Job in a projected file", "spec: {template: {spec: {volumes: [{name: v, projected: {sources: [{downwardAPI: {items: [{path: i, fieldRef: "+
+			`{fieldPath: "metadata.annotations['batch.kubernetes.io/job-completion-index']"}}]}}]}}]}}}`,
+			"sources[0].downwardAPI.items[0].fieldRef.fieldPath", "$BATCHRUN_TASK_INDEX"),
 		Entry("the labels of another Job's pods", "spec: {template: {metadata: {labels: {controller-uid: a}}}}",
 			"spec.template.metadata.labels", "Remove these labels"),
 		Entry("a label that is none", "spec: {template: {metadata: {labels: {a: b c}}}}",
@@ -353,19 +360,19 @@ status: {}`)
 
 	It("takes an edit of every field", func() {
 		for _, patch := range []string{"{}", allFields, leastOfEach, mostOfEach} {
-			out, err := kubectl(changed(patch), "apply", "--namespace", namespace, "-f", "-")
+			out, err := Kubectl(changed(patch), "apply", "--namespace", namespace, "-f", "-")
 			Expect(err).NotTo(HaveOccurred(), out)
 		}
 	})
 
 	It("accepts a generated name", func() {
-		out, err := kubectl(changed("metadata: {name: null, generateName: run-}"), "create", "--namespace", namespace, "-f", "-")
+		out, err := Kubectl(changed("metadata: {name: null, generateName: run-}"), "create", "--namespace", namespace, "-f", "-")
 		Expect(err).NotTo(HaveOccurred(), out)
 	})
 })
 
 var _ = DescribeTable("kubectl explain tells of", func(field, text string) {
-	out, err := kubectl("", "explain", field)
+	out, err := Kubectl("", "explain", field)
 	Expect(err).NotTo(HaveOccurred(), out)
 	Expect(strings.Join(strings.Fields(out), " ")).To(ContainSubstring(text))
 },

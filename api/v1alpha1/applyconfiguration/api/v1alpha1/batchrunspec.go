@@ -18,7 +18,7 @@ type BatchRunSpecApplyConfiguration struct {
 	// job.spec.template). restartPolicy is Never, the default here: the run retries with a new pod, so that the reason
 	// of each failure can be read and kept.
 	// Each container finds the index of its task in BATCHRUN_TASK_INDEX and JOB_COMPLETION_INDEX.
-	// An edit holds for what starts next; attempts that could not start are given up and start anew with it.
+	// An edit holds for the waves that start next; attempts that could not start begin anew with it, uncounted.
 	Template *v1.PodTemplateSpec `json:"template,omitempty"`
 	// How many tasks the run has: an array with the indexes 0 to completions-1. Default 1, at most 100,000.
 	// Raising it adds tasks; lowering it stops the tasks above, which are no longer counted.

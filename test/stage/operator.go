@@ -1,4 +1,4 @@
-package integration
+package stage
 
 import (
 	"context"
@@ -22,28 +22,31 @@ import (
 
 const (
 	operatorNamespace = "batchrun-system"
-	operatorUser      = "system:serviceaccount:" + operatorNamespace + ":batchrun-operator"
+	OperatorUser      = "system:serviceaccount:" + operatorNamespace + ":batchrun-operator"
 )
 
-// operator is the real operator in the test's process, for the runs of one namespace.
-type operator struct {
+// Operator is the real operator in the test's process, for the runs of one namespace.
+type Operator struct {
 	reconciler *controllers.BatchRunReconciler
-	wire       *wire
+	Wire       *Wire
 	cancel     context.CancelFunc
 	stopped    chan struct{}
 }
 
 // startOperator starts an operator that may do what its service account may.
-func startOperator(namespace string, w *wire, clock *movedClock, logs controllers.LogReader) *operator {
+func startOperator(namespace string, w *Wire, clock *MovedClock, logs controllers.LogReader) *Operator {
 	GinkgoHelper()
-	restConfig := rest.CopyConfig(cfg)
-	restConfig.Impersonate = rest.ImpersonationConfig{UserName: operatorUser}
+	restConfig := rest.CopyConfig(Cfg)
+	restConfig.Impersonate = rest.ImpersonationConfig{UserName: OperatorUser}
 	restConfig.Wrap(w.over)
 
 	options := controllers.CacheOptions()
 	options.DefaultNamespaces = map[string]cache.Config{namespace: {}}
+	if w.View != nil {
+		options.NewInformer = w.View.informer
+	}
 	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
-		Scheme: scheme, Cache: options, Logger: GinkgoLogr,
+		Scheme: Scheme, Cache: options, Logger: GinkgoLogr,
 		Metrics:                 metricsserver.Options{BindAddress: "0"},
 		HealthProbeBindAddress:  "0",
 		Controller:              config.Controller{SkipNameValidation: ptr.To(true)},
@@ -55,12 +58,12 @@ func startOperator(namespace string, w *wire, clock *movedClock, logs controller
 		Expect(err).NotTo(HaveOccurred())
 		logs = controllers.PodLogs{Client: clientset}
 	}
-	o := &operator{wire: w, stopped: make(chan struct{}), reconciler: &controllers.BatchRunReconciler{
+	o := &Operator{Wire: w, stopped: make(chan struct{}), reconciler: &controllers.BatchRunReconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Logs: logs,
 		Recorder: mgr.GetEventRecorder("batchrun"), Clock: clock, MaxParallelism: 1000,
 	}}
 	var operatorContext context.Context
-	operatorContext, o.cancel = context.WithCancel(ctx)
+	operatorContext, o.cancel = context.WithCancel(Ctx)
 	Expect(o.reconciler.SetupWithManager(operatorContext, mgr, 4)).To(Succeed())
 	go func() {
 		defer GinkgoRecover()
@@ -73,33 +76,33 @@ func startOperator(namespace string, w *wire, clock *movedClock, logs controller
 	return o
 }
 
-// kill ends the operator: from one moment on nothing it does reaches the API server.
-func (o *operator) kill() {
+// Kill ends the operator: from one moment on nothing it does reaches the API server.
+func (o *Operator) Kill() {
 	GinkgoHelper()
-	o.wire.cut.Store(true)
+	o.Wire.Cut.Store(true)
 	o.cancel()
 	Eventually(o.stopped).Should(BeClosed())
 }
 
-// movedClock is the real clock, put forward by tests that cannot wait.
-type movedClock struct{ ahead atomic.Int64 }
+// MovedClock is the real clock, put forward by tests that cannot wait.
+type MovedClock struct{ ahead atomic.Int64 }
 
 // Now implements clock.PassiveClock.
-func (c *movedClock) Now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
+func (c *MovedClock) Now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
 
 // Since implements clock.PassiveClock.
-func (c *movedClock) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
+func (c *MovedClock) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
 
-func (c *movedClock) forward(d time.Duration) { c.ahead.Add(int64(d)) }
+func (c *MovedClock) Forward(d time.Duration) { c.ahead.Add(int64(d)) }
 
-// logs are the logs of all pods.
-type logs struct {
+// Logs are the logs of all pods.
+type Logs struct {
 	mutex sync.Mutex
 	read  []string
 }
 
 // Tail implements controllers.LogReader.
-func (l *logs) Tail(_ context.Context, _, pod, container string, _ int64) ([]byte, error) {
+func (l *Logs) Tail(_ context.Context, _, pod, container string, _ int64) ([]byte, error) {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
 	l.read = append(l.read, pod)

@@ -1,4 +1,4 @@
-package integration
+package stage
 
 import (
 	"context"
@@ -20,17 +20,17 @@ import (
 	"github.com/batchrun/batchrun/api/v1alpha1"
 )
 
-// kubelet plays the pods of one namespace that the scheduler bound, as a script says.
-type kubelet struct {
+// Kubelet plays the pods of one namespace that the scheduler bound, as a script says.
+type Kubelet struct {
 	namespace string
 	client    client.WithWatch
 	// rescripted tells the loop to look at all pods again.
 	rescripted chan struct{}
 
 	mutex    sync.Mutex
-	script   script
+	script   Script
 	pods     map[types.UID]*corev1.Pod
-	attempts map[types.UID]attempt
+	attempts map[types.UID]Attempt
 	// seen counts the pods of each task.
 	seen map[int]int
 	peak int
@@ -38,17 +38,17 @@ type kubelet struct {
 	faults []string
 }
 
-// attempt is what a pod is, as its container reads it.
-type attempt struct{ task, number int }
+// Attempt is what a pod is, as its container reads it.
+type Attempt struct{ task, number int }
 
 // startKubelet plays the namespace's pods until ctx ends.
-func startKubelet(ctx context.Context, namespace string, s script) *kubelet {
+func startKubelet(ctx context.Context, namespace string, s Script) *Kubelet {
 	GinkgoHelper()
-	watching, err := client.NewWithWatch(cfg, client.Options{Scheme: scheme})
+	watching, err := client.NewWithWatch(Cfg, client.Options{Scheme: Scheme})
 	Expect(err).NotTo(HaveOccurred())
-	k := &kubelet{
+	k := &Kubelet{
 		namespace: namespace, client: watching, rescripted: make(chan struct{}, 1), script: s,
-		pods: map[types.UID]*corev1.Pod{}, attempts: map[types.UID]attempt{}, seen: map[int]int{},
+		pods: map[types.UID]*corev1.Pod{}, attempts: map[types.UID]Attempt{}, seen: map[int]int{},
 	}
 	events, err := watching.Watch(ctx, &corev1.PodList{}, client.InNamespace(namespace))
 	Expect(err).NotTo(HaveOccurred())
@@ -56,7 +56,7 @@ func startKubelet(ctx context.Context, namespace string, s script) *kubelet {
 	return k
 }
 
-func (k *kubelet) play(ctx context.Context, events watch.Interface) {
+func (k *Kubelet) play(ctx context.Context, events watch.Interface) {
 	defer GinkgoRecover()
 	defer events.Stop()
 	for {
@@ -64,7 +64,7 @@ func (k *kubelet) play(ctx context.Context, events watch.Interface) {
 		case <-ctx.Done():
 			return
 		case <-k.rescripted:
-			for _, pod := range k.all() {
+			for _, pod := range k.All() {
 				k.run(ctx, pod)
 			}
 		case event, ok := <-events.ResultChan():
@@ -85,7 +85,7 @@ func (k *kubelet) play(ctx context.Context, events watch.Interface) {
 }
 
 // note keeps track of the pods.
-func (k *kubelet) note(event watch.EventType, pod *corev1.Pod) {
+func (k *Kubelet) note(event watch.EventType, pod *corev1.Pod) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	if event == watch.Deleted {
@@ -103,11 +103,11 @@ func (k *kubelet) note(event watch.EventType, pod *corev1.Pod) {
 		return
 	}
 	k.seen[task]++
-	k.attempts[pod.UID] = attempt{task, k.seen[task]}
+	k.attempts[pod.UID] = Attempt{task, k.seen[task]}
 }
 
 // run brings a pod to where its script says.
-func (k *kubelet) run(ctx context.Context, pod *corev1.Pod) {
+func (k *Kubelet) run(ctx context.Context, pod *corev1.Pod) {
 	if pod.Spec.NodeName == "" {
 		return
 	}
@@ -130,7 +130,7 @@ func (k *kubelet) run(ctx context.Context, pod *corev1.Pod) {
 	}
 }
 
-func (k *kubelet) tolerate(ctx context.Context, err error) {
+func (k *Kubelet) tolerate(ctx context.Context, err error) {
 	if ctx.Err() == nil && client.IgnoreNotFound(err) != nil {
 		k.mutex.Lock()
 		defer k.mutex.Unlock()
@@ -138,7 +138,7 @@ func (k *kubelet) tolerate(ctx context.Context, err error) {
 	}
 }
 
-func (k *kubelet) fateOf(pod *corev1.Pod) fate {
+func (k *Kubelet) fateOf(pod *corev1.Pod) Fate {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	a, ok := k.attempts[pod.UID]
@@ -148,8 +148,8 @@ func (k *kubelet) fateOf(pod *corev1.Pod) fate {
 	return k.script(a.task, a.number)
 }
 
-// turn changes the script, also for the pods that run.
-func (k *kubelet) turn(s script) {
+// Turn changes the script, also for the pods that run.
+func (k *Kubelet) Turn(s Script) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	k.script = s
@@ -159,14 +159,21 @@ func (k *kubelet) turn(s script) {
 	}
 }
 
-func (k *kubelet) all() []*corev1.Pod {
+func (k *Kubelet) All() []*corev1.Pod {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	return slices.Collect(maps.Values(k.pods))
 }
 
+// Unfinished is the number of pods that have not ended.
+func (k *Kubelet) Unfinished() int {
+	k.mutex.Lock()
+	defer k.mutex.Unlock()
+	return k.unfinished()
+}
+
 // unfinished is the number of pods that have not ended; the mutex is held.
-func (k *kubelet) unfinished() int {
+func (k *Kubelet) unfinished() int {
 	n := 0
 	for _, pod := range k.pods {
 		if !hasEnded(pod) {
@@ -176,10 +183,10 @@ func (k *kubelet) unfinished() int {
 	return n
 }
 
-// running are the names of the running pods, those that are being stopped left out.
-func (k *kubelet) running() []string {
+// Running are the names of the running pods, those that are being stopped left out.
+func (k *Kubelet) Running() []string {
 	var names []string
-	for _, pod := range k.all() {
+	for _, pod := range k.All() {
 		if pod.Status.Phase == corev1.PodRunning && pod.DeletionTimestamp == nil {
 			names = append(names, pod.Name)
 		}
@@ -187,8 +194,8 @@ func (k *kubelet) running() []string {
 	return names
 }
 
-// podOf is the unfinished pod of a task, nil where it has none.
-func (k *kubelet) podOf(task int) *corev1.Pod {
+// PodOf is the unfinished pod of a task, nil where it has none.
+func (k *Kubelet) PodOf(task int) *corev1.Pod {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	for uid, pod := range k.pods {
@@ -199,22 +206,22 @@ func (k *kubelet) podOf(task int) *corev1.Pod {
 	return nil
 }
 
-// most is how many pods were unfinished at once.
-func (k *kubelet) most() int {
+// Most is how many pods were unfinished at once.
+func (k *Kubelet) Most() int {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	return k.peak
 }
 
-// started is how many pods each task had.
-func (k *kubelet) started() map[int]int {
+// Started is how many pods each task had.
+func (k *Kubelet) Started() map[int]int {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	return maps.Clone(k.seen)
 }
 
 // broken is what went wrong on the node.
-func (k *kubelet) broken() []string {
+func (k *Kubelet) broken() []string {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	return slices.Clone(k.faults)

@@ -1,4 +1,4 @@
-package integration
+package stage
 
 import (
 	"context"
@@ -14,20 +14,20 @@ import (
 	"github.com/batchrun/batchrun/controllers/indexset"
 )
 
-// history is every version of every run of a namespace.
-type history struct {
+// History is every version of every run of a namespace.
+type History struct {
 	mutex    sync.Mutex
 	versions []*v1alpha1.BatchRun
 }
 
 // keepHistory watches the runs of a namespace until ctx ends.
-func keepHistory(ctx context.Context, namespace string) *history {
+func keepHistory(ctx context.Context, namespace string) *History {
 	GinkgoHelper()
-	watching, err := client.NewWithWatch(cfg, client.Options{Scheme: scheme})
+	watching, err := client.NewWithWatch(Cfg, client.Options{Scheme: Scheme})
 	Expect(err).NotTo(HaveOccurred())
 	events, err := watching.Watch(ctx, &v1alpha1.BatchRunList{}, client.InNamespace(namespace))
 	Expect(err).NotTo(HaveOccurred())
-	h := &history{}
+	h := &History{}
 	go func() {
 		defer events.Stop()
 		for event := range events.ResultChan() {
@@ -41,8 +41,8 @@ func keepHistory(ctx context.Context, namespace string) *history {
 	return h
 }
 
-// of are the versions of the run of this name.
-func (h *history) of(name string) []*v1alpha1.BatchRun {
+// Of are the versions of the run of this name.
+func (h *History) Of(name string) []*v1alpha1.BatchRun {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
 	var versions []*v1alpha1.BatchRun
@@ -55,7 +55,7 @@ func (h *history) of(name string) []*v1alpha1.BatchRun {
 }
 
 // violations are the invariants that any version broke.
-func (h *history) violations() []string {
+func (h *History) violations() []string {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
 	var found []string
@@ -82,7 +82,7 @@ func checkStatus(run *v1alpha1.BatchRun) []string {
 			wrong = append(wrong, fmt.Sprintf(format, args...))
 		}
 	}
-	expect(s.Tasks > 0 || reasonOf(run, v1alpha1.ConditionStalled) != "", "no tasks, and nothing tells why")
+	expect(s.Tasks > 0 || ReasonOf(run, v1alpha1.ConditionStalled) != "", "no tasks, and nothing tells why")
 	expect(s.Succeeded+s.Failed+s.Active+s.Pending == s.Tasks, "%d succeeded + %d failed + %d active + %d pending are not %d tasks",
 		s.Succeeded, s.Failed, s.Active, s.Pending, s.Tasks)
 	expect(s.Succeeded >= 0 && s.Failed >= 0 && s.Active >= 0 && s.Pending >= 0, "a negative count")
@@ -120,7 +120,7 @@ func checkStep(before, after *v1alpha1.BatchRun) []string {
 	expect(now.Failed >= old.Failed, "failed falls from %d to %d", old.Failed, now.Failed)
 	expect(now.Retries >= old.Retries, "retries fall from %d to %d", old.Retries, now.Retries)
 	for _, state := range old.PodStates {
-		expect(countOf(now, state.State) >= state.Count, "%s falls from %d to %d", state.State, state.Count, countOf(now, state.State))
+		expect(CountOf(now, state.State) >= state.Count, "%s falls from %d to %d", state.State, state.Count, CountOf(now, state.State))
 	}
 	expect(attempts(now)-attempts(old) == now.Succeeded+now.Failed+now.Retries-old.Succeeded-old.Failed-old.Retries,
 		"%d more attempts than before do not fit %d succeeded, %d failed, %d retries after %d, %d, %d", attempts(now)-attempts(old),
@@ -131,8 +131,8 @@ func checkStep(before, after *v1alpha1.BatchRun) []string {
 	return wrong
 }
 
-// countOf is how many attempts ended for a reason.
-func countOf(s *v1alpha1.BatchRunStatus, reason v1alpha1.Reason) int32 {
+// CountOf is how many attempts ended for a reason.
+func CountOf(s *v1alpha1.BatchRunStatus, reason v1alpha1.Reason) int32 {
 	for _, state := range s.PodStates {
 		if state.State == reason {
 			return state.Count

@@ -1,4 +1,4 @@
-package integration
+package stage
 
 import (
 	"time"
@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	nodeName = "batchrun-test"
+	NodeName = "batchrun-test"
 	// heartbeatInterval is well below the time after which the controller manager takes a node for lost.
 	heartbeatInterval = 10 * time.Second
 )
@@ -20,13 +20,13 @@ const (
 // registerNode makes a node that the scheduler binds pods to, and keeps it alive until the suite ends.
 func registerNode() {
 	GinkgoHelper()
-	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: nodeName, Labels: map[string]string{corev1.LabelHostname: nodeName}}}
-	Expect(client.IgnoreAlreadyExists(k8sClient.Create(ctx, node))).To(Succeed())
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: NodeName, Labels: map[string]string{corev1.LabelHostname: NodeName}}}
+	Expect(client.IgnoreAlreadyExists(K8sClient.Create(Ctx, node))).To(Succeed())
 	Expect(heartbeat()).To(Succeed())
 	stopped := make(chan struct{})
 	DeferCleanup(func() {
 		close(stopped)
-		Expect(client.IgnoreNotFound(k8sClient.Delete(ctx, node))).To(Succeed())
+		Expect(client.IgnoreNotFound(K8sClient.Delete(Ctx, node))).To(Succeed())
 	})
 	go func() {
 		ticker := time.NewTicker(heartbeatInterval)
@@ -43,14 +43,14 @@ func registerNode() {
 		}
 	}()
 	Eventually(func(g Gomega) {
-		g.Expect(k8sClient.Get(ctx, client.ObjectKeyFromObject(node), node)).To(Succeed())
+		g.Expect(K8sClient.Get(Ctx, client.ObjectKeyFromObject(node), node)).To(Succeed())
 		g.Expect(node.Spec.Taints).To(BeEmpty())
 	}).Should(Succeed())
 }
 
 func heartbeat() error {
 	node := &corev1.Node{}
-	if err := k8sClient.Get(ctx, client.ObjectKey{Name: nodeName}, node); err != nil {
+	if err := K8sClient.Get(Ctx, client.ObjectKey{Name: NodeName}, node); err != nil {
 		return err
 	}
 	alive := node.DeepCopy()
@@ -65,5 +65,5 @@ func heartbeat() error {
 		}
 	}
 	alive.Status.Conditions = []corev1.NodeCondition{ready}
-	return k8sClient.Status().Patch(ctx, alive, client.StrategicMergeFrom(node))
+	return K8sClient.Status().Patch(Ctx, alive, client.StrategicMergeFrom(node))
 }
