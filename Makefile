@@ -50,16 +50,20 @@ verify: generate ## Generate, tidy, vet and lint; fail on any difference to what
 ##@ Test
 
 .PHONY: test
-test: unit integration e2e ## Run all tests.
+test: unit integration fault e2e ## Run all tests.
 
 .PHONY: unit
 unit: ## Run unit and property tests.
-	go test $$(go list ./... | grep -v -e /test/e2e -e /test/integration)
+	go test $$(go list ./... | grep -v -e /test/e2e -e /test/integration -e /test/fault)
 	go -C hack/local test ./...
 
 .PHONY: integration
 integration: ## Run the tests against a control plane, started unless KUBECONFIG is set.
 	go test ./test/integration/... -count=1 -timeout 45m $(GINKGO_FLAGS)
+
+.PHONY: fault
+fault: ## Play runs whose operator has faults, against a control plane; a part, or all of it with FAULT=all, for hours.
+	go test ./test/fault/... -count=1 -timeout 6h $(GINKGO_FLAGS)
 
 .PHONY: e2e
 e2e: ## Run the tests on a real node of their own.

@@ -20,12 +20,14 @@ type remembered[T any] struct {
 	at    time.Time
 }
 
-// get returns the value that was put less than the lifetime before now.
+// get returns the value that was put less than the lifetime before now. One that was put later than now is not known: the
+// clock was put back.
 func (m *memory[T]) get(run types.NamespacedName, now time.Time) (value T, ok bool) {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	found, ok := m.values[run]
-	return found.value, ok && now.Sub(found.at) < m.lifetime
+	age := now.Sub(found.at)
+	return found.value, ok && age >= 0 && age < m.lifetime
 }
 
 func (m *memory[T]) put(run types.NamespacedName, value T, now time.Time) {

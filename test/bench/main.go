@@ -66,7 +66,7 @@ func parseOptions(args []string, output io.Writer) (options, error) {
 	f.DurationVar(&o.timeout, "timeout", 2*time.Hour, "For how long one round may take, with what goes before and after it.")
 	f.StringVar(&o.binary, "operator", "", "The operator's binary, instead of one of the checkout.")
 	f.StringVar(&o.revision, "revision", "unknown", "What -operator was built from.")
-	f.StringVar(&o.results, "results", filepath.Join(benchDir, "results.jsonl"), "File that keeps what the rounds showed.")
+	f.StringVar(&o.results, "results", filepath.Join("docs", "benchmarks.jsonl"), "File that keeps what the rounds showed.")
 	f.StringVar(&o.out, "out", filepath.Join("docs", "benchmarks.md"), "Page to write; empty: none.")
 	f.BoolVar(&o.reportOnly, "report", false, "Only write the page, from the results that there are.")
 	f.BoolVar(&o.keepCluster, "keep", false, "Leave the cluster running at the end, to look at it.")
