@@ -180,6 +180,7 @@ func (p *planner) summarize() {
 
 // warn sets the condition SpecWarning.
 func (p *planner) warn() {
+	p.warnings = append(p.warnings, p.hidden()...)
 	if len(p.warnings) == 0 {
 		p.dropCondition(v1alpha1.ConditionSpecWarning)
 		return

@@ -63,7 +63,7 @@ func (p *planner) retask() {
 			*t = ledger.Task{State: ledger.Removed, Execution: t.Execution, Wave: t.Wave}
 		}
 	}
-	p.warnings = append(p.Tasks.Warnings(), p.hidden()...)
+	p.warnings = p.Tasks.Warnings()
 	switch {
 	case ptr.Deref(p.spec.Cancel, false):
 	case !p.finished() && added > 0:
@@ -127,7 +127,7 @@ func (p *planner) pilot() indexset.Set {
 
 // hidden warns of containers that set a variable of a parameter's name to something else: theirs is the one that counts.
 func (p *planner) hidden() []parameters.Warning {
-	if p.spec.Parameters == nil || p.present.Empty() {
+	if p.spec.Parameters == nil || p.Tasks == nil || p.present.Empty() {
 		return nil
 	}
 	names := p.Tasks.Row(p.present.At(0)).Names

@@ -9,6 +9,7 @@ import (
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -115,6 +116,8 @@ func scaleOperator(replicas int) {
 func masked(batchRun *v1alpha1.BatchRun) v1alpha1.BatchRunStatus {
 	status := *batchRun.Status.DeepCopy()
 	status.StartTime, status.CompletionTime, status.Duration, status.Waves = nil, nil, "", v1alpha1.WavesStatus{}
+	// Whether retries went out together, and so packed, is chance.
+	meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionPacked)
 	for i := range status.Conditions {
 		status.Conditions[i].LastTransitionTime = metav1.Time{}
 	}

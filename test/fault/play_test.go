@@ -2,6 +2,7 @@ package fault
 
 import (
 	"fmt"
+	"math/rand"
 	"slices"
 	"sync"
 
@@ -62,6 +63,19 @@ func reach(s *Stage, m moment) {
 		}
 		return "the status was:\n" + StatusText(run)
 	})
+}
+
+// some are all casts when everything is to be played, else a few, by the seed.
+func some(casts []cast) []cast {
+	const few = 20
+	if all || len(casts) <= few {
+		return casts
+	}
+	picked := make([]cast, 0, few)
+	for _, i := range rand.New(rand.NewSource(GinkgoRandomSeed())).Perm(len(casts))[:few] {
+		picked = append(picked, casts[i])
+	}
+	return picked
 }
 
 // playAll plays a scenario with each of the faults, side by side, and expects the same end of each.
