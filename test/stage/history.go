@@ -8,6 +8,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
@@ -23,14 +24,17 @@ type History struct {
 // keepHistory watches the runs of a namespace until ctx ends.
 func keepHistory(ctx context.Context, namespace string) *History {
 	GinkgoHelper()
-	watching, err := client.NewWithWatch(Cfg, client.Options{Scheme: Scheme})
+	return keepHistoryOn(ctx, Cfg, namespace)
+}
+
+func keepHistoryOn(ctx context.Context, cluster *rest.Config, namespace string) *History {
+	GinkgoHelper()
+	watching, err := client.NewWithWatch(cluster, client.Options{Scheme: Scheme})
 	Expect(err).NotTo(HaveOccurred())
-	events, err := watching.Watch(ctx, &v1alpha1.BatchRunList{}, client.InNamespace(namespace))
-	Expect(err).NotTo(HaveOccurred())
+	changes := follow(ctx, watching, &v1alpha1.BatchRunList{}, namespace)
 	h := &History{}
 	go func() {
-		defer events.Stop()
-		for event := range events.ResultChan() {
+		for event := range changes {
 			if run, ok := event.Object.(*v1alpha1.BatchRun); ok && event.Type != watch.Deleted {
 				h.mutex.Lock()
 				h.versions = append(h.versions, run)
@@ -82,7 +86,7 @@ func checkStatus(run *v1alpha1.BatchRun) []string {
 			wrong = append(wrong, fmt.Sprintf(format, args...))
 		}
 	}
-	expect(s.Tasks > 0 || ReasonOf(run, v1alpha1.ConditionStalled) != "", "no tasks, and nothing tells why")
+	expect(s.Tasks > 0 || ReasonOf(run, v1alpha1.ConditionReady) != v1alpha1.RunProgressing, "no tasks, and nothing tells why")
 	expect(s.Succeeded+s.Failed+s.Active+s.Pending == s.Tasks, "%d succeeded + %d failed + %d active + %d pending are not %d tasks",
 		s.Succeeded, s.Failed, s.Active, s.Pending, s.Tasks)
 	expect(s.Succeeded >= 0 && s.Failed >= 0 && s.Active >= 0 && s.Pending >= 0, "a negative count")

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -15,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
@@ -44,21 +46,23 @@ type Attempt struct{ task, number int }
 // startKubelet plays the namespace's pods until ctx ends.
 func startKubelet(ctx context.Context, namespace string, s Script) *Kubelet {
 	GinkgoHelper()
-	watching, err := client.NewWithWatch(Cfg, client.Options{Scheme: Scheme})
+	return startKubeletOn(ctx, Cfg, namespace, s)
+}
+
+func startKubeletOn(ctx context.Context, cluster *rest.Config, namespace string, s Script) *Kubelet {
+	GinkgoHelper()
+	watching, err := client.NewWithWatch(cluster, client.Options{Scheme: Scheme})
 	Expect(err).NotTo(HaveOccurred())
 	k := &Kubelet{
 		namespace: namespace, client: watching, rescripted: make(chan struct{}, 1), script: s,
 		pods: map[types.UID]*corev1.Pod{}, attempts: map[types.UID]Attempt{}, seen: map[int]int{},
 	}
-	events, err := watching.Watch(ctx, &corev1.PodList{}, client.InNamespace(namespace))
-	Expect(err).NotTo(HaveOccurred())
-	go k.play(ctx, events)
+	go k.play(ctx, follow(ctx, watching, &corev1.PodList{}, namespace))
 	return k
 }
 
-func (k *Kubelet) play(ctx context.Context, events watch.Interface) {
+func (k *Kubelet) play(ctx context.Context, changes <-chan watch.Event) {
 	defer GinkgoRecover()
-	defer events.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -67,11 +71,8 @@ func (k *Kubelet) play(ctx context.Context, events watch.Interface) {
 			for _, pod := range k.All() {
 				k.run(ctx, pod)
 			}
-		case event, ok := <-events.ResultChan():
+		case event, ok := <-changes:
 			if !ok {
-				if ctx.Err() == nil {
-					Fail("the watch of the pods ended")
-				}
 				return
 			}
 			if pod, ok := event.Object.(*corev1.Pod); ok {
@@ -131,6 +132,10 @@ func (k *Kubelet) run(ctx context.Context, pod *corev1.Pod) {
 }
 
 func (k *Kubelet) tolerate(ctx context.Context, err error) {
+	if unanswered(err) {
+		time.AfterFunc(again, k.lookAgain)
+		return
+	}
 	if ctx.Err() == nil && client.IgnoreNotFound(err) != nil {
 		k.mutex.Lock()
 		defer k.mutex.Unlock()
@@ -153,6 +158,11 @@ func (k *Kubelet) Turn(s Script) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	k.script = s
+	k.lookAgain()
+}
+
+// lookAgain has the loop look at all pods.
+func (k *Kubelet) lookAgain() {
 	select {
 	case k.rescripted <- struct{}{}:
 	default:

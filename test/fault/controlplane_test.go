@@ -1,0 +1,78 @@
+package fault
+
+import (
+	"strings"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	. "github.com/batchrun/batchrun/test/stage"
+)
+
+const (
+	// convergence is how long after the return of the control plane all runs have finished.
+	convergence = time.Minute
+	// moreGoroutines and moreMemory are how much more than before the operator may have once it has nothing to do.
+	moreGoroutines = 20
+	moreMemory     = 64 << 10 // kB
+)
+
+var _ = Describe("A control plane of which parts are killed under load, kept away and started again:", Serial, Ordered, ContinueOnFailure, func() {
+	var cluster *Cluster
+	var load *load
+	var operator *manager
+	var address string
+	away := 5 * time.Second
+	if all {
+		away = 30 * time.Second
+	}
+	usage := func(g Gomega) (goroutines, memory int) {
+		goroutines, err := metric(address, "go_goroutines")
+		g.Expect(err).NotTo(HaveOccurred())
+		return goroutines, StatusField(operator.pid, "VmRSS")
+	}
+
+	BeforeAll(func() {
+		cluster = StartCluster("fault-control", "--node", "none", "--etcd-fsync")
+		load, address = newLoad(cluster), freeAddress()
+		operator = buildManager(cluster).start("--metrics-bind-address="+address, "--metrics-secure=false")
+		stop := load.start()
+		DeferCleanup(stop)
+		load.goesOn(2 * crowd)
+		stop()
+		load.ends(convergence)
+	})
+
+	for _, parts := range [][]string{
+		{"kube-apiserver"}, {"etcd"}, {"kube-controller-manager"},
+		{"kube-apiserver", "etcd", "kube-controller-manager"},
+	} {
+		It(strings.Join(parts, ", "), func() {
+			goroutines, memory := usage(Default)
+			stop := load.start()
+			defer stop()
+			load.goesOn(crowd)
+			for _, part := range parts {
+				cluster.Kill(part)
+			}
+			Consistently(operator.alive).WithTimeout(away).Should(BeTrue(), operator.tail)
+			cluster.Mend()
+			back := time.Now()
+			stop()
+			load.ends(convergence)
+			AddReportEntry("seconds until all runs had finished", time.Since(back).Seconds())
+			AddReportEntry("runs", load.total())
+
+			Expect(operator.alive()).To(BeTrue(), operator.tail)
+			Eventually(func(g Gomega) {
+				n, kilobytes := usage(g)
+				g.Expect(n).To(BeNumerically("<=", goroutines+moreGoroutines))
+				g.Expect(kilobytes).To(BeNumerically("<=", memory+moreMemory))
+			}).Should(Succeed())
+			n, kilobytes := usage(Default)
+			AddReportEntry("goroutines", []int{goroutines, n})
+			AddReportEntry("memory in kB", []int{memory, kilobytes})
+		})
+	}
+})

@@ -1,0 +1,327 @@
+package fault
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"math"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	"github.com/batchrun/batchrun/api/v1alpha1"
+	. "github.com/batchrun/batchrun/test/stage"
+)
+
+// program is the operator's binary, with a kubeconfig of its service account.
+type program struct {
+	folder, binary, kubeconfig string
+	started                    []*manager
+}
+
+// buildManager builds it for a cluster. What is started of it ends with the specs, and may not have panicked.
+func buildManager(c *Cluster) *program {
+	GinkgoHelper()
+	folder, err := os.MkdirTemp("", "batchrun-fault-")
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(os.RemoveAll, folder)
+	p := &program{folder: folder, binary: filepath.Join(folder, "manager"), kubeconfig: filepath.Join(folder, "kubeconfig")}
+	DeferCleanup(func() {
+		for _, m := range p.started {
+			m.end()
+		}
+	})
+	build := exec.CommandContext(Ctx, "go", "build", "-o", p.binary, "./cmd/manager")
+	build.Dir = Root
+	out, err := build.CombinedOutput()
+	Expect(err).NotTo(HaveOccurred(), string(out))
+	c.OperatorKubeconfig(p.kubeconfig)
+	return p
+}
+
+// manager is an operator in a process of its own.
+type manager struct {
+	pid   int
+	log   string
+	ended chan struct{}
+	// succeeded is whether it ended well; it may be read once it has ended.
+	succeeded bool
+}
+
+func (p *program) start(flags ...string) *manager {
+	GinkgoHelper()
+	log, err := os.CreateTemp(p.folder, "log-")
+	Expect(err).NotTo(HaveOccurred())
+	defer log.Close()
+	m := &manager{log: log.Name(), ended: make(chan struct{})}
+	cmd := exec.CommandContext(context.Background(), p.binary, append([]string{"--health-probe-bind-address=0"}, flags...)...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+p.kubeconfig)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // also when the tests are killed
+	Expect(cmd.Start()).To(Succeed())
+	m.pid = cmd.Process.Pid
+	go func() {
+		m.succeeded = cmd.Wait() == nil
+		close(m.ended)
+	}()
+	p.started = append(p.started, m)
+	return m
+}
+
+// end ends it if it still runs.
+func (m *manager) end() {
+	GinkgoHelper()
+	if m.alive() {
+		Expect(syscall.Kill(m.pid, syscall.SIGKILL)).To(Succeed())
+	}
+	Eventually(m.ended).Should(BeClosed())
+	if CurrentSpecReport().Failed() {
+		AddReportEntry("the end of a log", m.tail())
+	}
+	Expect(m.text()).NotTo(ContainSubstring("panic"))
+}
+
+func (m *manager) signal(s syscall.Signal) {
+	GinkgoHelper()
+	Expect(m.alive()).To(BeTrue(), m.tail)
+	Expect(syscall.Kill(m.pid, s)).To(Succeed())
+}
+
+func (m *manager) alive() bool {
+	select {
+	case <-m.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+func (m *manager) text() string {
+	text, err := os.ReadFile(m.log)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
+
+// tail is the end of the log.
+func (m *manager) tail() string {
+	lines := strings.Split(m.text(), "\n")
+	return strings.Join(lines[max(0, len(lines)-20):], "\n")
+}
+
+const (
+	// interval is how often the load has a new run, as long as fewer than crowd are unfinished.
+	interval = 300 * time.Millisecond
+	crowd    = 12
+	// kept is for how long finished runs keep their Jobs and pods, so that they do not add up.
+	kept = 60
+	// size is the number of tasks of a run.
+	size = 3
+)
+
+// load creates small runs, of some of which a task fails once.
+type load struct {
+	scene *Scene
+	// record is spec.recordTTLSecondsAfterFinished of the runs.
+	record *int32
+
+	mutex sync.Mutex
+	// created is the number of runs so far.
+	created int
+	// attempts are the pods of each task of each run, in order.
+	attempts map[string]map[int][]types.UID
+}
+
+func newLoad(c *Cluster) *load {
+	GinkgoHelper()
+	l := &load{attempts: map[string]map[int][]types.UID{}}
+	l.scene = c.NewScene(func(task, _ int) Fate { return func(pod *corev1.Pod) { l.attempt(task, pod)(pod) } })
+	return l
+}
+
+// start creates runs until stop is called.
+func (l *load) start() (stop func()) {
+	ctx, cancel := context.WithCancel(Ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		ticker := time.NewTicker(interval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+				if l.total()-l.finished() < crowd {
+					l.create(ctx)
+				}
+			}
+		}
+	}()
+	return func() { cancel(); <-done }
+}
+
+func runName(n int) string { return fmt.Sprintf("run-%d", n) }
+
+// fails is how many tasks of a run fail once: every other run has one.
+func fails(n int) int { return n % 2 }
+
+// create creates the next run; one that the API server did not answer is tried again the next time.
+func (l *load) create(ctx context.Context) {
+	run := &v1alpha1.BatchRun{ObjectMeta: metav1.ObjectMeta{Namespace: l.scene.Namespace, Name: runName(l.total())}}
+	run.Spec.Completions = ptr.To[int32](size)
+	run.Spec.TTLSecondsAfterFinished = ptr.To[int32](kept)
+	run.Spec.RecordTTLSecondsAfterFinished = l.record
+	run.Spec.Logs = &v1alpha1.LogPolicy{Keep: ptr.To(v1alpha1.KeepNone)} // nobody serves them
+	run.Spec.RetryPolicy = &v1alpha1.RetryPolicy{Backoff: &v1alpha1.Backoff{BaseSeconds: ptr.To[int32](0)}}
+	run.Spec.Template.Spec = corev1.PodSpec{
+		Containers:   []corev1.Container{{Name: "main", Image: "example"}},
+		NodeSelector: map[string]string{corev1.LabelHostname: NodeName},
+		Tolerations:  []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
+	}
+	if err := l.scene.Client.Create(ctx, run); err == nil || apierrors.IsAlreadyExists(err) {
+		l.mutex.Lock()
+		defer l.mutex.Unlock()
+		l.created++
+	}
+}
+
+// attempt is what becomes of a pod: the first attempt of one task may fail.
+func (l *load) attempt(task int, pod *corev1.Pod) Fate {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	name := pod.Labels[v1alpha1.LabelRun]
+	if l.attempts[name] == nil {
+		l.attempts[name] = map[int][]types.UID{}
+	}
+	if !slices.Contains(l.attempts[name][task], pod.UID) {
+		l.attempts[name][task] = append(l.attempts[name][task], pod.UID)
+	}
+	var n int
+	if _, err := fmt.Sscanf(name, "run-%d", &n); err != nil {
+		return Exits(1, err.Error())
+	}
+	if task < fails(n) && l.attempts[name][task][0] == pod.UID {
+		return Exits(1, "once")
+	}
+	return Succeeds
+}
+
+func (l *load) total() int {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	return l.created
+}
+
+func (l *load) finished() int {
+	n := 0
+	for _, run := range l.scene.History.Latest() {
+		if run.Status.CompletionTime != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// goesOn waits until so many more runs have finished.
+func (l *load) goesOn(runs int) {
+	GinkgoHelper()
+	Eventually(l.finished).Should(BeNumerically(">=", l.finished()+runs))
+}
+
+// ends waits until all runs have finished, and expects of each the counts and attempts that the script says.
+func (l *load) ends(within time.Duration) {
+	GinkgoHelper()
+	Eventually(func() []string {
+		var unfinished []string
+		latest := l.scene.History.Latest()
+		for n := range l.total() {
+			if run := latest[runName(n)]; run == nil || run.Status.CompletionTime == nil {
+				unfinished = append(unfinished, runName(n))
+			}
+		}
+		return unfinished
+	}).WithTimeout(within).Should(BeEmpty())
+	latest := l.scene.History.Latest()
+	for n := range l.total() {
+		run := latest[runName(n)]
+		retries := fails(n)
+		expected := fmt.Sprintf("Completed %d", size)
+		if retries > 0 {
+			expected = fmt.Sprintf("Completed %d, Error %d", size, retries)
+		}
+		Expect(Counts(run)).To(Equal([3]int32{size, 0, int32(retries)}), func() string { return run.Name + "\n" + StatusText(run) })
+		states := strings.Split(States(run), ", ")
+		slices.Sort(states)
+		Expect(strings.Join(states, ", ")).To(Equal(expected), run.Name)
+		for task := range size {
+			attempts := 1
+			if task < retries {
+				attempts = 2
+			}
+			Expect(l.of(run.Name, task)).To(HaveLen(attempts), "attempts of task %d of %s", task, run.Name)
+		}
+	}
+}
+
+func (l *load) of(run string, task int) []types.UID {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	return l.attempts[run][task]
+}
+
+// freeAddress is one that nobody listens at.
+func freeAddress() string {
+	GinkgoHelper()
+	listener, err := (&net.ListenConfig{}).Listen(Ctx, "tcp", "127.0.0.1:0")
+	Expect(err).NotTo(HaveOccurred())
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+// metric reads a metric without labels.
+func metric(address, name string) (int, error) {
+	request, err := http.NewRequestWithContext(Ctx, http.MethodGet, "http://"+address+"/metrics", nil)
+	if err != nil {
+		return 0, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0, err
+	}
+	defer response.Body.Close()
+	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
+		if value, found := strings.CutPrefix(lines.Text(), name+" "); found {
+			return strconv.Atoi(value)
+		}
+	}
+	return 0, fmt.Errorf("no metric %s", name)
+}
+
+// spread says how long something took: the median, the 99th percentile, and the most.
+func spread(took []time.Duration) string {
+	return fmt.Sprintf("%d times: median %.1f s, p99 %.1f s, most %.1f s", len(took),
+		percentile(took, 50).Seconds(), percentile(took, 99).Seconds(), slices.Max(took).Seconds())
+}
+
+func percentile(took []time.Duration, p float64) time.Duration {
+	sorted := slices.Sorted(slices.Values(took))
+	return sorted[int(math.Ceil(float64(len(sorted))*p/100))-1]
+}

@@ -1,0 +1,61 @@
+package stage
+
+import (
+	"math/rand"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"sync"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"k8s.io/client-go/rest"
+)
+
+// Troubled is the same cluster behind a proxy on which some of the requests go wrong, a share between 0 and 1: they are
+// answered with an error, or lost, or done and their answers lost. It is for OperatorKubeconfig.
+func (c *Cluster) Troubled(share float64, seed int64) *Cluster {
+	GinkgoHelper()
+	target, err := url.Parse(c.config.Host)
+	Expect(err).NotTo(HaveOccurred())
+	transport, err := rest.TransportFor(rest.AnonymousClientConfig(c.config)) // the operator's token passes through
+	Expect(err).NotTo(HaveOccurred())
+	t := &troubles{share: share, random: rand.New(rand.NewSource(seed)), next: transport}
+	server := httptest.NewServer(&httputil.ReverseProxy{
+		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(target) },
+		Transport:     t,
+		FlushInterval: -1, // watches
+		ErrorHandler:  func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
+	})
+	DeferCleanup(func() {
+		server.CloseClientConnections()
+		server.Close()
+	})
+	troubled := *c
+	troubled.config = rest.CopyConfig(c.config)
+	troubled.config.Host = server.URL
+	return &troubled
+}
+
+// troubles is a connection on which some of the requests go wrong.
+type troubles struct {
+	share float64
+	next  http.RoundTripper
+
+	mutex  sync.Mutex
+	random *rand.Rand
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t *troubles) RoundTrip(r *http.Request) (*http.Response, error) {
+	faults := []Fault{{}, {Done: true}, {Code: http.StatusInternalServerError}, {Code: http.StatusConflict},
+		{Code: http.StatusTooManyRequests}, {Done: true, Code: http.StatusGatewayTimeout}}
+	t.mutex.Lock()
+	hit, f := t.random.Float64() < t.share, faults[t.random.Intn(len(faults))]
+	t.mutex.Unlock()
+	if !hit {
+		return t.next.RoundTrip(r)
+	}
+	return (&Wire{}).fail(t.next, r, &f)
+}
