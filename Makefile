@@ -42,6 +42,7 @@ verify: generate ## Generate, tidy, vet and lint; fail on any difference to what
 	go mod tidy
 	go -C hack/local mod tidy
 	go -C hack/tools/golangci-lint mod tidy
+	go -C hack/tools/mutation mod tidy
 	@test -z "$$(git status --porcelain)" || { git status --short; git --no-pager diff; \
 		echo "The files above differ from what is committed: commit what make verify wrote."; exit 1; }
 	go vet ./...
@@ -64,6 +65,17 @@ integration: ## Run the tests against a control plane, started unless KUBECONFIG
 .PHONY: fault
 fault: ## Play runs whose operator has faults, against a control plane; a part, or all of it with FAULT=all, for hours.
 	go test ./test/fault/... -count=1 -timeout 6h $(GINKGO_FLAGS)
+
+.PHONY: fuzz
+fuzz: ## Fuzz each target for FUZZTIME, by default 10s.
+	hack/fuzz.sh
+
+MUTATED ?= plan indexset ledger logtail outcome parameters
+.PHONY: mutation
+mutation: ## Change the pure packages of MUTATED in many small ways, and see whether tests notice; for hours.
+	for package in $(MUTATED); do GOFLAGS="-skip=TestStatusSize -vet=off" RAPID_CHECKS=30 RAPID_NOFAILFILE=true \
+		go tool -modfile=$(CURDIR)/hack/tools/mutation/go.mod gremlins unleash --workers 1 --timeout-coefficient 6 \
+		--threshold-efficacy 85 ./controllers/$$package; done
 
 .PHONY: e2e
 e2e: ## Run the tests on a real node of their own.

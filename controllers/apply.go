@@ -149,7 +149,7 @@ func (r *BatchRunReconciler) standsInTheWay(
 	case metav1.IsControlledBy(object, run):
 		return nil, errStale // what is to be started beyond it must not rest on a cache that lacks it
 	case object.GetDeletionTimestamp() != nil, owner != nil && owner.Kind == "BatchRun" && owner.Name == run.Name:
-		return &plan.Trouble{Reason: v1alpha1.RunNameTaken, Retry: staleDelay,
+		return &plan.Trouble{Reason: v1alpha1.RunNameTaken, Retry: blockedDelay,
 			Message: fmt.Sprintf("%s %s of an earlier run of this name is still going away", kind, name)}, nil
 	}
 	return &plan.Trouble{Reason: v1alpha1.RunNameTaken, Stalled: true, Retry: blockedDelay, Message: fmt.Sprintf(

@@ -122,7 +122,8 @@ func (r *BatchRunReconciler) observeJobs(
 	return jobs, nil
 }
 
-// podsLeft is true while pods of a wave whose Job is gone have not ended.
+// podsLeft is true while pods of a wave whose Job is gone have not ended. It goes by their labels, as a Job can be deleted
+// so that its pods stay and lose their owner.
 func (r *BatchRunReconciler) podsLeft(ctx context.Context, run *v1alpha1.BatchRun, number int) (bool, error) {
 	var pods corev1.PodList
 	ofWave := client.MatchingLabels{v1alpha1.LabelRunUID: string(run.UID), v1alpha1.LabelWave: strconv.Itoa(number)}

@@ -44,24 +44,28 @@ func TestModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := newModel(t)
 		t.Repeat(map[string]func(*rapid.T){
-			"":             func(t *rapid.T) { m.t = t; m.check() },
-			"reconcile":    func(*rapid.T) { m.seen = m.fresh(); m.turn(1000) },
-			"reconcile 2":  func(*rapid.T) { m.seen = m.fresh(); m.turn(1000) },
-			"look":         func(*rapid.T) { m.seen = m.fresh() },
-			"old view":     func(*rapid.T) { m.refreshSpecs(); m.turn(1000) },
-			"old pods":     func(*rapid.T) { m.oldPods(); m.turn(1000) },
-			"crash":        func(t *rapid.T) { m.seen = m.fresh(); m.turn(rapid.IntRange(0, 5).Draw(t, "writes")) },
-			"no status":    func(*rapid.T) { m.seen = m.fresh(); m.act(m.seen, m.plan(), 1000) },
-			"Job control":  func(*rapid.T) { m.sync() },
-			"Job sync":     m.syncOne,
-			"pods end":     m.podsEnd,
-			"pods end 2":   m.podsEnd,
-			"pod waits":    m.podWaits,
-			"pod starts":   m.podStarts,
-			"pod deleted":  m.podDeleted,
-			"Job deleted":  m.jobDeleted,
-			"foreign":      m.foreignJob,
-			"time":         func(t *rapid.T) { m.now = m.now.Add(time.Duration(rapid.IntRange(0, 40).Draw(t, "s")) * time.Second) },
+			"":            func(t *rapid.T) { m.t = t; m.check() },
+			"reconcile":   func(*rapid.T) { m.seen = m.fresh(); m.turn(1000) },
+			"reconcile 2": func(*rapid.T) { m.seen = m.fresh(); m.turn(1000) },
+			"look":        func(*rapid.T) { m.seen = m.fresh() },
+			"old view":    func(*rapid.T) { m.refreshSpecs(); m.turn(1000) },
+			"old pods":    func(*rapid.T) { m.oldPods(); m.turn(1000) },
+			"crash":       func(t *rapid.T) { m.seen = m.fresh(); m.turn(rapid.IntRange(0, 5).Draw(t, "writes")) },
+			"no status":   func(*rapid.T) { m.seen = m.fresh(); m.act(m.seen, m.plan(), 1000); m.checkDeletion() },
+			"Job control": func(*rapid.T) { m.sync() },
+			"Job sync":    m.syncOne,
+			"pods end":    m.podsEnd,
+			"pods end 2":  m.podsEnd,
+			"pod waits":   m.podWaits,
+			"pod starts":  m.podStarts,
+			"pod deleted": m.podDeleted,
+			"Job deleted": m.jobDeleted,
+			"foreign":     m.foreignJob,
+			"time":        func(t *rapid.T) { m.now = m.now.Add(time.Duration(rapid.IntRange(0, 40).Draw(t, "s")) * time.Second) },
+			"clock jumps": func(t *rapid.T) {
+				m.now = m.now.Add(time.Duration(rapid.IntRange(-600, 600).Draw(t, "jump")) * time.Second)
+			},
+			"ttl":          func(t *rapid.T) { m.change(t, timesToLive) },
 			"suspend":      func(t *rapid.T) { m.change(t, suspend) },
 			"parallelism":  func(t *rapid.T) { m.change(t, parallelism) },
 			"backoffLimit": func(t *rapid.T) { m.change(t, backoffLimit) },
@@ -107,6 +111,7 @@ func newModel(t *rapid.T) *model {
 			m.succeededPods[task]++
 		}
 	}
+	m.world.jobCleaned = m.jobGone
 	m.allowed = m.limit()
 	m.seen = m.fresh()
 	return m
@@ -143,6 +148,12 @@ func someRerun(t *rapid.T, s *v1alpha1.BatchRunSpec) {
 		return
 	}
 	s.Rerun.Scope = ptr.To(rapid.SampledFrom([]v1alpha1.RerunScope{v1alpha1.RerunFailed, v1alpha1.RerunAll}).Draw(t, "scope"))
+}
+
+func timesToLive(t *rapid.T, s *v1alpha1.BatchRunSpec) {
+	seconds := rapid.SampledFrom([]*int32{nil, ptr.To[int32](0), ptr.To[int32](60), ptr.To[int32](600)})
+	s.TTLSecondsAfterFinished = seconds.Draw(t, "ttl")
+	s.RecordTTLSecondsAfterFinished = seconds.Draw(t, "recordTTL")
 }
 
 // editTemplate makes every Job one of an earlier template.
@@ -185,7 +196,31 @@ func (m *model) turn(writes int) *Plan {
 	if m.act(m.seen, p, writes) {
 		m.store(m.seen, p)
 	}
+	m.checkDeletion()
 	return p
+}
+
+// checkDeletion holds whenever the run was deleted, which somebody's finalizer prevents: the stored run says that it has
+// finished, and that its record is to be deleted by now.
+func (m *model) checkDeletion() {
+	if !m.deleted {
+		return
+	}
+	m.deleted = false
+	ttl, limited := m.run.Spec.RecordTTL()
+	finished := m.run.Status.CompletionTime
+	m.must(finished != nil && limited && !m.now.Before(finished.Add(ttl)), "the run is deleted before its time: finished %v, ttl %s", finished, ttl)
+}
+
+// jobGone forgets the successes that only the Job knew: nobody will ever know.
+func (m *model) jobGone(job *simJob) {
+	m.lost = true
+	recorded, _ := indexset.Parse(m.run.Status.SucceededIndexes)
+	for task, pod := range job.pods {
+		if pod.Outcome.Reason == v1alpha1.ReasonCompleted && !recorded.Contains(task) {
+			delete(m.succeededPods, task)
+		}
+	}
 }
 
 func (m *model) change(t *rapid.T, edit func(*rapid.T, *v1alpha1.BatchRunSpec)) {
@@ -294,14 +329,8 @@ func (m *model) jobDeleted(t *rapid.T) {
 	if len(m.jobs) == 0 || rapid.IntRange(0, 4).Draw(t, "really") > 0 {
 		t.Skip("no Job")
 	}
-	m.lost = true
 	job := m.jobs[rapid.SampledFrom(slices.Sorted(maps.Keys(m.jobs))).Draw(t, "wave")]
-	recorded, _ := indexset.Parse(m.run.Status.SucceededIndexes)
-	for task, pod := range job.pods {
-		if pod.Outcome.Reason == v1alpha1.ReasonCompleted && !recorded.Contains(task) {
-			delete(m.succeededPods, task) // nobody will ever know
-		}
-	}
+	m.jobGone(job)
 	m.deleteJob(job.number)
 }
 
@@ -389,7 +418,9 @@ func (m *model) attempts() int32 {
 // rest lets the faults stop: then the run finishes, all that ended is recorded, and nothing is written any more.
 func (m *model) rest() {
 	clear(m.foreign)
-	m.edit(func(s *v1alpha1.BatchRunSpec) { s.Suspend = nil })
+	m.edit(func(s *v1alpha1.BatchRunSpec) { // what is cleaned up tells nothing any more
+		s.Suspend, s.TTLSecondsAfterFinished, s.RecordTTLSecondsAfterFinished = nil, nil, nil
+	})
 	for quiet := 0; quiet < 3 && m.steps < 400; m.steps++ {
 		m.sync()
 		m.seen = m.fresh()

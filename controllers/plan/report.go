@@ -12,6 +12,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
+	"github.com/batchrun/batchrun/controllers/indexset"
 	"github.com/batchrun/batchrun/controllers/ledger"
 	"github.com/batchrun/batchrun/controllers/logtail"
 )
@@ -242,19 +243,28 @@ func (p *planner) progress() (reason, message string) {
 		return v1alpha1.RunWaitingForPods, fmt.Sprintf("the Job of wave %d was deleted; its tasks run again once its pods have ended", p.Leaving[0])
 	}
 	open := p.openWaves()
+	if reason, message := p.podsTrouble(open); reason != "" {
+		return reason, message
+	}
+	if next, ok := p.nextRetry(); ok && open.Empty() {
+		return v1alpha1.RunWaitingForRetry, "nothing is active; the next attempt is due at " + next.UTC().Format(time.RFC3339)
+	}
+	message = "attempts are active or about to start"
+	if p.spec.Parallelism != nil && int(*p.spec.Parallelism) > p.MaxParallelism {
+		message += fmt.Sprintf("; spec.parallelism is above the operator's ceiling of %d", p.MaxParallelism)
+	}
+	return v1alpha1.RunProgressing, message
+}
+
+// podsTrouble says what keeps pods of the open waves from going on; an empty reason where nothing has for long.
+func (p *planner) podsTrouble(open indexset.Set) (reason, message string) {
 	troubled := map[string]int{}
 	for i := range p.Waves {
 		w := &p.Waves[i]
 		if !open.Contains(w.Number) {
 			continue
 		}
-		p.wake(w.Created.Add(IdleAfter))
-		if w.Idle() || !w.Starting.IsZero() {
-			p.wake(later(w.Created.Add(IdleAfter), p.now.Add(IdleAfter/2)))
-		}
-		if w.Unwatched {
-			p.wake(p.now.Add(unwatchedInterval))
-		}
+		p.wakeFor(w)
 		for _, pod := range w.Pods {
 			trouble, text, since := pod.trouble()
 			blocks := trouble == v1alpha1.RunPodNotEnding && (w.Foreign || p.present.Contains(pod.Task)) // its task waits for it
@@ -271,20 +281,21 @@ func (p *planner) progress() (reason, message string) {
 			}
 		}
 	}
-	if reason != "" {
-		if more := troubled[reason] - 1; more > 0 {
-			message = fmt.Sprintf("%s; so do other pods", message)
-		}
-		return reason, message
+	if troubled[reason] > 1 {
+		message += "; so do other pods"
 	}
-	if next, ok := p.nextRetry(); ok && open.Empty() {
-		return v1alpha1.RunWaitingForRetry, "nothing is active; the next attempt is due at " + next.UTC().Format(time.RFC3339)
+	return reason, message
+}
+
+// wakeFor asks for a look at a wave of which no event may tell.
+func (p *planner) wakeFor(w *Wave) {
+	p.wake(w.Created.Add(IdleAfter))
+	if w.Idle() || !w.Starting.IsZero() {
+		p.wake(later(w.Created.Add(IdleAfter), p.now.Add(IdleAfter/2)))
 	}
-	message = "attempts are active or about to start"
-	if p.spec.Parallelism != nil && int(*p.spec.Parallelism) > p.MaxParallelism {
-		message += fmt.Sprintf("; spec.parallelism is above the operator's ceiling of %d", p.MaxParallelism)
+	if w.Unwatched {
+		p.wake(p.now.Add(unwatchedInterval))
 	}
-	return v1alpha1.RunProgressing, message
 }
 
 // trouble says what keeps a pod from going on, and since when the run speaks of it; an empty reason where nothing does.

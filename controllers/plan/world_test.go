@@ -47,6 +47,8 @@ type world struct {
 	written func(old, status *v1alpha1.BatchRunStatus)
 	// podSucceeded is called for each pod that succeeds.
 	podSucceeded func(task int)
+	// jobCleaned is called for each Job that the operator deletes, before it is gone.
+	jobCleaned func(job *simJob)
 }
 
 // simJob is the Job of a wave and its pods by task.
@@ -72,7 +74,7 @@ func newWorld(edits ...func(*v1alpha1.BatchRunSpec)) *world {
 	w := &world{
 		run: run, now: epoch, ceiling: 1000, packing: Packing{OK: true, Reason: v1alpha1.PackedPolicyInstalled}, jobs: map[int]*simJob{}, foreign: map[int]bool{},
 		ended: map[v1alpha1.Reason]int{}, waited: map[v1alpha1.Reason]int{},
-		written: func(_, _ *v1alpha1.BatchRunStatus) {}, podSucceeded: func(int) {},
+		written: func(_, _ *v1alpha1.BatchRunStatus) {}, podSucceeded: func(int) {}, jobCleaned: func(*simJob) {},
 	}
 	w.edit(edits...)
 	return w
@@ -214,6 +216,7 @@ func (w *world) act(v view, p *Plan, writes int) bool {
 	for _, wave := range p.DeleteJobs {
 		steps = append(steps, func() bool {
 			if job := w.jobs[wave.Number]; job != nil && job.uid == wave.UID {
+				w.jobCleaned(job)
 				w.ended[v1alpha1.ReasonDeleted] += job.unfinished() // as the run sees it if it wants the tasks again
 				delete(w.jobs, wave.Number)
 			}

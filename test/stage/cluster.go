@@ -75,7 +75,7 @@ func SetUp(clusterName string) {
 	installCRDs()
 	installRoles()
 	InstallPolicy()
-	registerNode()
+	NewNode(NodeName, "batchrun.io/test")
 }
 
 // startCluster returns the path of the new cluster's kubeconfig.

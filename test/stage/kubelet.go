@@ -109,7 +109,7 @@ func (k *Kubelet) note(event watch.EventType, pod *corev1.Pod) {
 
 // run brings a pod to where its script says.
 func (k *Kubelet) run(ctx context.Context, pod *corev1.Pod) {
-	if pod.Spec.NodeName == "" {
+	if _, lost := lostNodes.Load(pod.Spec.NodeName); lost || pod.Spec.NodeName == "" {
 		return
 	}
 	changed := pod.DeepCopy()

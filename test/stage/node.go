@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"sync"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -17,40 +18,68 @@ const (
 	heartbeatInterval = 10 * time.Second
 )
 
-// registerNode makes a node that the scheduler binds pods to, and keeps it alive until the suite ends.
-func registerNode() {
+// Node is a node that the scheduler binds pods to.
+type Node struct {
+	name string
+	lost chan struct{}
+	once sync.Once
+}
+
+// lostNodes are those whose kubelet does nothing any more.
+var lostNodes sync.Map
+
+// NewNode makes a node with a label besides its hostname, and keeps it alive until it is lost or what called this ends.
+func NewNode(name, label string) *Node {
 	GinkgoHelper()
-	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: NodeName, Labels: map[string]string{corev1.LabelHostname: NodeName}}}
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{corev1.LabelHostname: name, label: ""}}}
 	Expect(client.IgnoreAlreadyExists(K8sClient.Create(Ctx, node))).To(Succeed())
-	Expect(heartbeat()).To(Succeed())
-	stopped := make(chan struct{})
+	Expect(heartbeat(name)).To(Succeed())
+	n := &Node{name: name, lost: make(chan struct{})}
 	DeferCleanup(func() {
-		close(stopped)
-		Expect(client.IgnoreNotFound(K8sClient.Delete(Ctx, node))).To(Succeed())
+		n.Lose()
+		n.Delete()
 	})
-	go func() {
-		ticker := time.NewTicker(heartbeatInterval)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-stopped:
-				return
-			case <-ticker.C:
-				if err := heartbeat(); err != nil {
-					GinkgoLogr.Error(err, "heartbeat of the node")
-				}
-			}
-		}
-	}()
+	go n.live()
 	Eventually(func(g Gomega) {
 		g.Expect(K8sClient.Get(Ctx, client.ObjectKeyFromObject(node), node)).To(Succeed())
 		g.Expect(node.Spec.Taints).To(BeEmpty())
 	}).Should(Succeed())
+	return n
 }
 
-func heartbeat() error {
+func (n *Node) live() {
+	ticker := time.NewTicker(heartbeatInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-n.lost:
+			return
+		case <-ticker.C:
+			if err := heartbeat(n.name); err != nil {
+				GinkgoLogr.Error(err, "heartbeat of the node")
+			}
+		}
+	}
+}
+
+// Lose has nobody hear of the node again, nor of its pods.
+func (n *Node) Lose() {
+	n.once.Do(func() {
+		lostNodes.Store(n.name, true)
+		close(n.lost)
+	})
+}
+
+// Delete deletes it, as an admin does who knows that it is lost.
+func (n *Node) Delete() {
+	GinkgoHelper()
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.name}}
+	Expect(client.IgnoreNotFound(K8sClient.Delete(Ctx, node))).To(Succeed())
+}
+
+func heartbeat(name string) error {
 	node := &corev1.Node{}
-	if err := K8sClient.Get(Ctx, client.ObjectKey{Name: NodeName}, node); err != nil {
+	if err := K8sClient.Get(Ctx, client.ObjectKey{Name: name}, node); err != nil {
 		return err
 	}
 	alive := node.DeepCopy()
