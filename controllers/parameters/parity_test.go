@@ -85,6 +85,7 @@ func readYAML(tb testing.TB, file string, into any) {
 
 // refuses is what the API server finds wrong with an object.
 func (g *gate) refuses(tb testing.TB, object any) error {
+	tb.Helper()
 	errs := validation.ValidateCustomResource(field.NewPath("parameters"), object, g.schema)
 	if of, ok := object.(map[string]any); ok && len(errs) == 0 {
 		errs = listtype.ValidateListSetsAndMaps(field.NewPath("parameters"), g.structural, of)
@@ -132,6 +133,7 @@ func FuzzTheAPIServerRefusesWhatTheOperatorCannotExpand(f *testing.F) {
 // requireParity fails unless the API server refuses the parameters, as written, where the operator does, and admits them
 // where the operator does and they keep the API's limits.
 func requireParity(tb testing.TB, g *gate, p *v1alpha1.Parameters, object map[string]any) {
+	tb.Helper()
 	_, err := NewTable(nil, p)
 	if err != nil && !errors.Is(err, ErrNoTasks) { // what exclude leaves cannot be counted by a rule
 		refusal := g.refuses(tb, object)
@@ -155,6 +157,7 @@ func requireParity(tb testing.TB, g *gate, p *v1alpha1.Parameters, object map[st
 
 // asObject is a value as the API server sees it.
 func asObject(tb testing.TB, value any) map[string]any {
+	tb.Helper()
 	text, err := json.Marshal(value)
 	if err != nil {
 		tb.Fatal(err)
@@ -249,6 +252,7 @@ func policyGate(tb testing.TB) *gate {
 // requireDelivered fails unless the policy gives the pod at each position of the packed tasks the index and the
 // parameters of its task.
 func requireDelivered(tb testing.TB, g *gate, table *Table, tasks indexset.Set, text string) {
+	tb.Helper()
 	position := 0
 	for task := range tasks.All() {
 		row := table.Row(task)

@@ -22,7 +22,8 @@ var (
 	operatorLabels = apiextensionsv1.ValidationRule{
 		Rule: `!['controller-uid', 'job-name', 'batch.kubernetes.io/controller-uid', 'batch.kubernetes.io/job-name', ` +
 			`'batchrun.io/run', 'batchrun.io/run-uid', 'batchrun.io/wave'].exists(key, key in self)`,
-		Message: "must not have controller-uid or job-name, with or without batch.kubernetes.io/ in front, batchrun.io/run, batchrun.io/run-uid or batchrun.io/wave: " +
+		Message: "must not have controller-uid or job-name, with or without batch.kubernetes.io/ in front, batchrun.io/run, " +
+			"batchrun.io/run-uid or batchrun.io/wave: " +
 			"the Job controller and the operator set them. Remove these labels",
 	}
 	operatorAnnotation = apiextensionsv1.ValidationRule{

@@ -99,7 +99,7 @@ var _ = Describe("A cache that misses events until it lists anew:", func() {
 // deleted may be told as such; no scenario deletes any.
 func missing(seed int64) *Wire {
 	chance := newDice(seed)
-	return &Wire{View: &View{Misses: func(event watch.Event) bool {
+	return &Wire{View: &View{Misses: func(watch.Event) bool {
 		return chance.roll(3) == 0
 	}}}
 }

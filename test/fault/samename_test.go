@@ -1,6 +1,7 @@
 package fault
 
 import (
+	"maps"
 	"slices"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -222,11 +223,9 @@ var _ = Describe("A run that is deleted and made again with the same name, again
 		s.RunsPods(1)
 		wave := s.Jobs()[RunName+"-0"]
 		Expect(retryConflicts(pod, func() {
-			for label, value := range map[string]string{
+			maps.Copy(pod.Labels, map[string]string{
 				v1alpha1.LabelRunUID: string(run.UID), v1alpha1.LabelWave: "0", batchv1.ControllerUidLabel: string(wave.UID),
-				"controller-uid": string(wave.UID), batchv1.JobNameLabel: wave.Name, "job-name": wave.Name} {
-				pod.Labels[label] = value
-			}
+				"controller-uid": string(wave.UID), batchv1.JobNameLabel: wave.Name, "job-name": wave.Name})
 		})).To(Succeed())
 
 		By("an attempt of the new one whose pod is gone when the operator looks for it")

@@ -45,9 +45,9 @@ var _ = Describe("What a tenant makes of another's run", func() {
 		other.Operator.Kill()
 		victim.SeeAll()
 		tenant := Tenant(other.Namespace)
-		run := victim.Create(`{parameters: {items: [{A: u}, {A: v}]}}`)
+		victim.Create(`{parameters: {items: [{A: u}, {A: v}]}}`)
 		victim.RunsPods(2)
-		run = victim.Eventually(func(g Gomega, run *v1alpha1.BatchRun) { g.Expect(run.Status.Active).To(Equal(int32(2))) })
+		run := victim.Eventually(func(g Gomega, run *v1alpha1.BatchRun) { g.Expect(run.Status.Active).To(Equal(int32(2))) })
 		before, deletes := victim.Jobs(), deletesOf(victim)
 
 		template := corev1.PodTemplateSpec{Spec: corev1.PodSpec{RestartPolicy: corev1.RestartPolicyNever,

@@ -96,7 +96,8 @@ func checkStatus(run *v1alpha1.BatchRun) []string {
 	failed, err := indexset.Parse(s.FailedIndexes)
 	expect(err == nil && failed.Len() == int(s.Failed), "failedIndexes %s of %d", s.FailedIndexes, s.Failed)
 	expect(succeeded.Intersect(failed).Empty(), "succeeded and failed: %s", succeeded.Intersect(failed))
-	expect(len(s.Failures) <= v1alpha1.MaxFailures && len(s.Successes) <= v1alpha1.MaxSuccesses, "%d failures, %d successes", len(s.Failures), len(s.Successes))
+	expect(len(s.Failures) <= v1alpha1.MaxFailures && len(s.Successes) <= v1alpha1.MaxSuccesses,
+		"%d failures, %d successes", len(s.Failures), len(s.Successes))
 	return wrong
 }
 

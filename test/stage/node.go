@@ -84,7 +84,8 @@ func heartbeat(name string) error {
 	}
 	alive := node.DeepCopy()
 	alive.Status.Capacity = corev1.ResourceList{
-		corev1.ResourceCPU: resource.MustParse("10k"), corev1.ResourceMemory: resource.MustParse("10Ti"), corev1.ResourcePods: resource.MustParse("10k"),
+		corev1.ResourceCPU: resource.MustParse("10k"), corev1.ResourceMemory: resource.MustParse("10Ti"),
+		corev1.ResourcePods: resource.MustParse("10k"),
 	}
 	alive.Status.Allocatable = alive.Status.Capacity
 	ready := corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady", LastHeartbeatTime: metav1.Now()}

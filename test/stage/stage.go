@@ -1,3 +1,5 @@
+// Package stage is what the integration and fault tests play on: a control plane without nodes, a kubelet of the tests'
+// own, and operators whose connection to the API server breaks where a test says.
 package stage
 
 import (
@@ -286,11 +288,11 @@ func (s *Stage) CaughtUp() {
 func (s *Stage) Record() string {
 	GinkgoHelper()
 	run := &v1alpha1.BatchRun{}
-	if err := K8sClient.Get(Ctx, s.Key(), run); apierrors.IsNotFound(err) {
+	err := K8sClient.Get(Ctx, s.Key(), run)
+	if apierrors.IsNotFound(err) {
 		return fmt.Sprintf("the run is gone; pods of each task %v", s.Kubelet.Started())
-	} else {
-		Expect(err).NotTo(HaveOccurred())
 	}
+	Expect(err).NotTo(HaveOccurred())
 	lines := []string{
 		fmt.Sprintf("%s %s, failed %s, retries %d", run.Status.Phase, run.Status.Completions, run.Status.FailedIndexes, run.Status.Retries),
 		fmt.Sprintf("pods of each task %v", s.Kubelet.Started()),
