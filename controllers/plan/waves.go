@@ -282,7 +282,8 @@ func (p *planner) hold() {
 			parallelism = min(parallelism, p.wantedPods(w))
 		}
 		idle := stray && w.Active+w.Terminating == 0
-		if suspend := p.halted() || idle || p.doomed(w); suspend != w.Suspended || parallelism != w.Parallelism {
+		renewed := w.Outdated && w.Idle() // its tasks go on with the present template; perhaps that one has no pods created
+		if suspend := p.halted() || idle || renewed || p.doomed(w); suspend != w.Suspended || parallelism != w.Parallelism {
 			p.Adjust = append(p.Adjust, Adjustment{Wave: *w, Parallelism: parallelism, Suspend: suspend})
 		}
 	}

@@ -128,6 +128,21 @@ func TestTemplateEdited(t *testing.T) {
 		expect(t, "adjustments", len(Make(s, w.now).Adjust), 0)
 		expect(t, "starts", len(Make(s, w.now).Start), 0)
 	})
+	t.Run("a wave whose pods cannot be created is given up, and its tasks start with the new template", func(t *testing.T) {
+		w := newWorld(tasks(2))
+		w.reconcile()
+		w.jobs[0].trouble = Trouble{Reason: v1alpha1.RunPodsNotCreated, Message: "the priority is wrong"}
+		w.settle()
+		expect(t, "running", w.runs(), "")
+		w.jobs[0].outdated = true
+		w.edit()
+		w.settle()
+		expect(t, "running", w.runs(), "0 1")
+		expect(t, "recorded", len(w.status().PodStates), 0)
+		w.succeed(0, 1)
+		expect(t, "phase", w.status().Phase, v1alpha1.PhaseSucceeded)
+		expectSettled(t, w)
+	})
 	t.Run("an attempt that runs goes on", func(t *testing.T) {
 		w := started(tasks(1))
 		w.jobs[0].outdated = true
