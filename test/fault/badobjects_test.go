@@ -136,7 +136,7 @@ func accepted(good map[string]any, bad []BadSpec) []BadSpec {
 		switch {
 		case err == nil:
 			passed = append(passed, b)
-		case !strings.Contains(err.Error(), b.Name()):
+		case !b.NamedIn(err.Error()):
 			wrong = append(wrong, fmt.Sprintf("%s: the refusal does not name it: %.1000s", b, err))
 		}
 	}

@@ -36,8 +36,9 @@ var _ = Describe("Two operators, of which one leads,", Serial, Ordered, Continue
 		p = &pair{program: buildManager(cluster), load: newLoad(cluster), random: rand.New(rand.NewSource(GinkgoRandomSeed()))}
 		p.stop = p.load.start()
 		DeferCleanup(p.stop)
+		nobody := p.holder() // or who held the lease in another spec
 		p.leader = p.candidate()
-		p.identity = p.takesOver(p.holder())
+		p.identity = p.takesOver(nobody)
 	})
 
 	It("take over from each other when the leader is killed", func() {

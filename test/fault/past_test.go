@@ -130,6 +130,7 @@ var _ = Describe("A Job that is created, finished and deleted between two looks 
 		s := NewStage(First(Runs))
 		s.Create(`{completions: 3, backoffLimit: 0, retryPolicy: {backoff: {baseSeconds: 0}}}`)
 		s.RunsPods(3)
+		s.Eventually(func(g Gomega, run *v1alpha1.BatchRun) { g.Expect(run.Status.Active).To(BeEquivalentTo(3)) })
 		s.Operator.Kill()
 		s.Kubelet.Turn(Always(Succeeds))
 		s.RunsPods(0)

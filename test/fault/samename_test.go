@@ -219,8 +219,8 @@ var _ = Describe("A run that is deleted and made again with the same name, again
 		s.Kubelet.Turn(Always(Exits(42, "old")))
 		Expect(K8sClient.Delete(Ctx, old)).To(Succeed())
 		s.Kubelet.Turn(Always(Runs))
-		run := anew(s, `{backoffLimit: 0, `+atOnce+`}`)
-		s.RunsPods(1)
+		anew(s, `{backoffLimit: 0, `+atOnce+`}`)
+		run := s.Eventually(func(g Gomega, run *v1alpha1.BatchRun) { g.Expect(run.Status.Active).To(BeEquivalentTo(1)) })
 		wave := s.Jobs()[RunName+"-0"]
 		Expect(retryConflicts(pod, func() {
 			maps.Copy(pod.Labels, map[string]string{

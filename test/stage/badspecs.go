@@ -28,6 +28,17 @@ type BadSpec struct {
 	Spec func() map[string]any
 }
 
+// NamedIn is true where a refusal names the field, or one above it for what several fields say together.
+func (b BadSpec) NamedIn(refusal string) bool {
+	path := strings.Split(b.Field, ".")
+	for ; len(path) > 1; path = path[:len(path)-1] {
+		if strings.Contains(refusal, strings.Join(path, ".")) {
+			return true
+		}
+	}
+	return strings.Contains(refusal, b.Name())
+}
+
 func (b BadSpec) String() string { return b.Field + ", " + b.Case }
 
 // Name is the field without what it is in. An element of a list has the name of the list.
