@@ -40,6 +40,8 @@ func owned(meta metav1.ObjectMeta, run *v1alpha1.BatchRun) metav1.ObjectMeta {
 }
 
 var _ = Describe("What a tenant makes of another's run", func() {
+	BeforeEach(TrustPolicy)
+
 	It("has no effect from another namespace", func() {
 		victim, other := NewStage(Always(Runs)), NewStage(Always(Succeeds))
 		other.Operator.Kill()

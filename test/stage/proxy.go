@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"encoding/pem"
 	"math/rand"
 	"net/http"
 	"net/http/httptest"
@@ -22,7 +23,7 @@ func (c *Cluster) Troubled(share float64, seed int64) *Cluster {
 	transport, err := rest.TransportFor(rest.AnonymousClientConfig(c.config)) // the operator's token passes through
 	Expect(err).NotTo(HaveOccurred())
 	t := &troubles{share: share, random: rand.New(rand.NewSource(seed)), next: transport}
-	server := httptest.NewServer(&httputil.ReverseProxy{
+	server := httptest.NewTLSServer(&httputil.ReverseProxy{
 		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(target) },
 		Transport:     t,
 		FlushInterval: -1, // watches
@@ -35,6 +36,8 @@ func (c *Cluster) Troubled(share float64, seed int64) *Cluster {
 	troubled := *c
 	troubled.config = rest.CopyConfig(c.config)
 	troubled.config.Host = server.URL
+	troubled.config.CAFile = ""
+	troubled.config.CAData = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 	return &troubled
 }
 
@@ -54,7 +57,7 @@ func (t *troubles) RoundTrip(r *http.Request) (*http.Response, error) {
 	t.mutex.Lock()
 	hit, f := t.random.Float64() < t.share, faults[t.random.Intn(len(faults))]
 	t.mutex.Unlock()
-	if !hit || requestOf(r).Resource == "" { // what an operator looks up when it starts; it ends, and is started again, if it cannot
+	if !hit || requestOf(r).Resource == "" { // it looks up what there is when it starts, and ends if it cannot
 		return t.next.RoundTrip(r)
 	}
 	return (&Wire{}).fail(t.next, r, &f)
