@@ -38,21 +38,14 @@ func seeded(n int, wire func(seed int64) *Wire) []cast {
 }
 
 var _ = Describe("A cache that is late:", func() {
-	BeforeEach(TrustPolicy)
-
-	for _, sc := range scenarios {
-		if !sc.core && !all {
-			continue
+	eachScenario(func(sc scenario) {
+		expected, _ := undisturbed(sc)
+		seeds := 4
+		if all {
+			seeds = 67 // a thousand in all
 		}
-		It(sc.name, func() {
-			expected, _ := undisturbed(sc)
-			seeds := 4
-			if all {
-				seeds = 67 // a thousand in all
-			}
-			playAll(sc, seeded(seeds, late), expected)
-		})
-	}
+		playAll(sc, seeded(seeds, late), expected)
+	})
 })
 
 // maxLate is for how long a kind of objects is held back at most.
@@ -78,21 +71,14 @@ func late(seed int64) *Wire {
 }
 
 var _ = Describe("A cache that misses events until it lists anew:", func() {
-	BeforeEach(TrustPolicy)
-
-	for _, sc := range scenarios {
-		if !sc.core && !all {
-			continue
+	eachScenario(func(sc scenario) {
+		expected, _ := undisturbed(sc)
+		seeds := 4
+		if all {
+			seeds = 20
 		}
-		It(sc.name, func() {
-			expected, _ := undisturbed(sc)
-			seeds := 4
-			if all {
-				seeds = 20
-			}
-			playAll(sc, seeded(seeds, missing), expected)
-		})
-	}
+		playAll(sc, seeded(seeds, missing), expected)
+	})
 })
 
 // missing loses every third event. The last states of pods that go away unseen are lost with them, so pods that are

@@ -16,23 +16,16 @@ import (
 const maxSkew = 10 * time.Minute
 
 var _ = Describe("An operator whose clock is wrong:", func() {
-	BeforeEach(TrustPolicy)
-
-	for _, sc := range scenarios {
-		if !sc.core && !all {
-			continue
-		}
-		It(sc.name, func() {
-			expected, _ := undisturbed(sc)
-			casts := []cast{skewed(-maxSkew), skewed(maxSkew), jumping(GinkgoRandomSeed())}
-			if all {
-				for i := range int64(10) {
-					casts = append(casts, jumping(GinkgoRandomSeed()+1+i))
-				}
+	eachScenario(func(sc scenario) {
+		expected, _ := undisturbed(sc)
+		casts := []cast{skewed(-maxSkew), skewed(maxSkew), jumping(GinkgoRandomSeed())}
+		if all {
+			for i := range int64(10) {
+				casts = append(casts, jumping(GinkgoRandomSeed()+1+i))
 			}
-			playAll(sc, casts, expected)
-		})
-	}
+		}
+		playAll(sc, casts, expected)
+	})
 })
 
 func skewed(by time.Duration) cast {

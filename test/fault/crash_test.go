@@ -16,26 +16,19 @@ const (
 )
 
 var _ = Describe("Killed again and again, at random requests:", func() {
-	BeforeEach(TrustPolicy)
-
-	for _, sc := range scenarios {
-		if !sc.core && !all {
-			continue
+	eachScenario(func(sc scenario) {
+		expected, _ := undisturbed(sc)
+		seeds := 2
+		if all {
+			seeds = 20
 		}
-		It(sc.name, func() {
-			expected, _ := undisturbed(sc)
-			seeds := 2
-			if all {
-				seeds = 20
-			}
-			var casts []cast
-			for i := range int64(seeds) {
-				seed := GinkgoRandomSeed() + i
-				casts = append(casts, cast{fault: fmt.Sprintf("seed %d", seed), wire: dying(rand.New(rand.NewSource(seed)), crashes)})
-			}
-			playAll(sc, casts, expected)
-		})
-	}
+		var casts []cast
+		for i := range int64(seeds) {
+			seed := GinkgoRandomSeed() + i
+			casts = append(casts, cast{fault: fmt.Sprintf("seed %d", seed), wire: dying(rand.New(rand.NewSource(seed)), crashes)})
+		}
+		playAll(sc, casts, expected)
+	})
 })
 
 // dying is the connection of an operator that dies at a random request, and so do some after it.

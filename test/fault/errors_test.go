@@ -23,27 +23,20 @@ var errorCodes = []int{http.StatusConflict, http.StatusTooManyRequests, http.Sta
 const errorsInTurn = 3
 
 var _ = Describe("Each request is answered with each error, a few times:", func() {
-	BeforeEach(TrustPolicy)
-
-	for _, sc := range scenarios {
-		if !sc.core && !all {
-			continue
-		}
-		It(sc.name, func() {
-			expected, wire := undisturbed(sc)
-			var casts []cast
-			for _, asked := range requestsOf(wire) {
-				for _, code := range errorCodes {
-					if code == http.StatusNotFound && asked.Verb == "get" {
-						continue // that a Job or a run is not there is the truth when the API server says so
-					}
-					casts = append(casts, cast{fault: fmt.Sprintf("%s: %d", asked, code), wire: &Wire{Faults: failing(asked, code, errorsInTurn)}})
+	eachScenario(func(sc scenario) {
+		expected, wire := undisturbed(sc)
+		var casts []cast
+		for _, asked := range requestsOf(wire) {
+			for _, code := range errorCodes {
+				if code == http.StatusNotFound && asked.Verb == "get" {
+					continue // that a Job or a run is not there is the truth when the API server says so
 				}
+				casts = append(casts, cast{fault: fmt.Sprintf("%s: %d", asked, code), wire: &Wire{Faults: failing(asked, code, errorsInTurn)}})
 			}
-			AddReportEntry("plays", len(casts))
-			playAll(sc, some(casts), expected)
-		})
-	}
+		}
+		AddReportEntry("plays", len(casts))
+		playAll(sc, some(casts), expected)
+	})
 })
 
 // requestsOf are the different requests that an operator made.

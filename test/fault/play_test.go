@@ -16,6 +16,16 @@ import (
 // atATime is how many plays there are at once: each mostly waits.
 const atATime = 20
 
+// eachScenario has a spec for each scenario that is to be played.
+func eachScenario(plays func(scenario)) {
+	BeforeEach(TrustPolicy)
+	for _, sc := range scenarios {
+		if sc.core || all {
+			It(sc.name, func() { plays(sc) })
+		}
+	}
+}
+
 // cast is a play of a scenario with a fault.
 type cast struct {
 	fault string

@@ -16,25 +16,18 @@ const looks = 100
 const eventsWritten = 3 * time.Second
 
 var _ = Describe("A settled run that is looked at again and again costs no writes:", func() {
-	BeforeEach(TrustPolicy)
-
-	for _, sc := range scenarios {
-		if !sc.core && !all {
-			continue
-		}
-		It(sc.name, func() {
-			s := NewStageWith(sc.script, &Wire{NoPolicy: sc.noPolicy})
-			play(s, sc)
-			before := -1
-			Eventually(func(g Gomega) { // the last Event may be on its way
-				last := before
-				before = written(s)
-				g.Expect(before).To(Equal(last))
-			}).WithPolling(eventsWritten).Should(Succeed())
-			s.Reconcile(looks)
-			Expect(written(s)).To(Equal(before))
-		})
-	}
+	eachScenario(func(sc scenario) {
+		s := NewStageWith(sc.script, &Wire{NoPolicy: sc.noPolicy})
+		play(s, sc)
+		before := -1
+		Eventually(func(g Gomega) { // the last Event may be on its way
+			last := before
+			before = written(s)
+			g.Expect(before).To(Equal(last))
+		}).WithPolling(eventsWritten).Should(Succeed())
+		s.Reconcile(looks)
+		Expect(written(s)).To(Equal(before))
+	})
 })
 
 // written is how many requests of the operator changed anything, Events included.

@@ -17,25 +17,18 @@ var writeFaults = []Fault{
 }
 
 var _ = Describe("Each write breaks, in each way:", func() {
-	BeforeEach(TrustPolicy)
-
-	for _, sc := range scenarios {
-		if !sc.core && !all {
-			continue
-		}
-		It(sc.name, func() {
-			expected, wire := undisturbed(sc)
-			Expect(wire.Count()).To(BeNumerically(">", 0))
-			var casts []cast
-			for k := range wire.Count() {
-				for _, f := range writeFaults {
-					casts = append(casts, cast{fault: fmt.Sprintf("write %d of %d %s", k+1, wire.Count(), f), wire: &Wire{Faults: atWrite(k+1, f)}})
-				}
+	eachScenario(func(sc scenario) {
+		expected, wire := undisturbed(sc)
+		Expect(wire.Count()).To(BeNumerically(">", 0))
+		var casts []cast
+		for k := range wire.Count() {
+			for _, f := range writeFaults {
+				casts = append(casts, cast{fault: fmt.Sprintf("write %d of %d %s", k+1, wire.Count(), f), wire: &Wire{Faults: atWrite(k+1, f)}})
 			}
-			AddReportEntry("plays", len(casts))
-			playAll(sc, casts, expected)
-		})
-	}
+		}
+		AddReportEntry("plays", len(casts))
+		playAll(sc, casts, expected)
+	})
 })
 
 // atWrite lets one write break.
