@@ -118,13 +118,8 @@ func slimStatuses(statuses []corev1.ContainerStatus) []corev1.ContainerStatus {
 type podClass string
 
 const (
-	podFailed podClass = "failed"
-	// podGated was created without its parameters.
-	podGated podClass = "gated"
-	// podWaiting waits for something that fails.
-	podWaiting podClass = "waiting"
-	// podDeleting is going away and has not ended.
-	podDeleting podClass = "deleting"
+	// podNoteworthy has failed, is going away, was created without its parameters, or waits for something that fails.
+	podNoteworthy podClass = "noteworthy"
 	// podStarting is on a node that has not set up its volumes and network yet.
 	podStarting podClass = "starting"
 	podOther    podClass = "other"
@@ -132,18 +127,17 @@ const (
 
 func classOf(pod *corev1.Pod) podClass {
 	switch {
-	case pod.Status.Phase == corev1.PodFailed:
-		return podFailed
-	case pod.DeletionTimestamp != nil:
-		return podDeleting
-	case slices.ContainsFunc(pod.Spec.SchedulingGates, func(g corev1.PodSchedulingGate) bool { return g.Name == v1alpha1.GateParameters }):
-		return podGated
-	case outcome.WaitingFor(pod).Reason != "":
-		return podWaiting
+	case pod.Status.Phase == corev1.PodFailed, pod.DeletionTimestamp != nil, gated(pod), outcome.WaitingFor(pod).Reason != "":
+		return podNoteworthy
 	case pod.Status.Phase == corev1.PodPending && !startingSince(pod).IsZero():
 		return podStarting
 	}
 	return podOther
+}
+
+// gated is true for a pod that was created without its parameters.
+func gated(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Spec.SchedulingGates, func(g corev1.PodSchedulingGate) bool { return g.Name == v1alpha1.GateParameters })
 }
 
 // startingSince is when a pod was scheduled whose node has not set up its volumes and network yet; zero for others.

@@ -22,7 +22,7 @@ import (
 // observePods adds to a wave those of its pods that plan asks about.
 func (r *BatchRunReconciler) observePods(ctx context.Context, s *plan.Snapshot, w *plan.Wave) error {
 	pods := map[int]plan.Pod{}
-	classes := []podClass{podFailed, podDeleting, podWaiting, podGated}
+	classes := []podClass{podNoteworthy}
 	if s.HasUnwanted(w) {
 		classes = append(classes, podStarting, podOther)
 	}
@@ -176,7 +176,7 @@ func newer(seen plan.Pod, pod *corev1.Pod) bool {
 func observePod(pod *corev1.Pod, task int) plan.Pod {
 	p := plan.Pod{
 		Task: task, Name: pod.Name, UID: pod.UID, Node: pod.Spec.NodeName,
-		Ended: outcome.Ended(pod), Gated: classOf(pod) == podGated, Container: logContainer(pod),
+		Ended: outcome.Ended(pod), Gated: gated(pod), Container: logContainer(pod),
 	}
 	if pod.DeletionTimestamp != nil {
 		p.Deleting = pod.DeletionTimestamp.Time

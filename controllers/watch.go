@@ -98,9 +98,5 @@ func worthALook() predicate.Predicate {
 
 func noteworthy(object client.Object) bool {
 	pod, ok := object.(*corev1.Pod)
-	if !ok {
-		return false
-	}
-	class := classOf(pod)
-	return class == podFailed || class == podWaiting || class == podDeleting || class == podGated
+	return ok && classOf(pod) == podNoteworthy
 }

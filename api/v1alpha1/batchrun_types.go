@@ -317,7 +317,8 @@ type Rerun struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.rules) || !self.rules.exists(n, has(n.exitCodes) && n.exitCodes.operator == 'NotIn') || self.rules.map(r, has(r.exitCodes) && r.exitCodes.operator == 'In').lastIndexOf(true) < self.rules.map(r, has(r.exitCodes) && r.exitCodes.operator == 'NotIn').indexOf(true)",message="put the rules with exitCodes and operator In before the one with operator NotIn: the first rule that matches decides, so they would never match behind it",fieldPath=".rules"
 // +kubebuilder:validation:XValidation:rule="!has(self.rules) || !self.rules.exists(e, has(e.reasons) && 'Error' in e.reasons) || self.rules.map(r, has(r.exitCodes)).lastIndexOf(true) < self.rules.map(r, has(r.reasons) && 'Error' in r.reasons).indexOf(true)",message="put the rules with exitCodes before the one with reason Error: an exit code belongs to reason Error, and the first rule that matches decides, so they would never match behind it",fieldPath=".rules"
 type RetryPolicy struct {
-	// The delay before a task's next attempt after a counted failure.
+	// The delay before a task's next attempt after a counted failure. The attempt may wait for half of it more, at most 5
+	// seconds, so that attempts that are due about the same time start together.
 	// +optional
 	Backoff *Backoff `json:"backoff,omitempty"`
 

@@ -51,14 +51,20 @@ func (p *planner) fail(task int, pod Pod, reasons map[v1alpha1.Reason]int) {
 	p.ledger[task] = t
 }
 
-// due is the second in which an attempt may follow one that ended at end. A node's clock may be off: the wait starts
-// now at the latest.
+// due is the second in which an attempt may follow one that ended at end: after delay, and up to half of it later, at
+// most retryBeat, so that attempts that are due about the same time go out in one wave. A node's clock may be off: the
+// wait starts now at the latest.
 func (p *planner) due(end time.Time, delay time.Duration) uint32 {
 	if end.IsZero() || end.After(p.now) {
 		end = p.now
 	}
-	return uint32(end.Add(delay + time.Second - time.Nanosecond).Unix())
+	beat := int64(max(min(delay/2, retryBeat).Truncate(time.Second), time.Second) / time.Second)
+	due := end.Add(delay + time.Second - time.Nanosecond).Unix()
+	return uint32((due + beat - 1) / beat * beat)
 }
+
+// retryBeat is the longest time for which an attempt that is due waits for others.
+const retryBeat = 5 * time.Second
 
 // decide returns what the first matching rule, or else the defaults, say of a failed attempt, and whether the next
 // attempt gets more memory.

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
+	"github.com/batchrun/batchrun/controllers/ledger"
 	"github.com/batchrun/batchrun/controllers/outcome"
 )
 
@@ -266,4 +268,30 @@ func TestRunFails(t *testing.T) {
 		expectCounts(t, w, 1, 1, 0, 3)
 		expectSettled(t, w)
 	})
+}
+
+func TestAttemptsThatAreDueAboutTheSameTimeAreDueTogether(t *testing.T) {
+	p := planning(1, 0, ledger.Ledger{{}})
+	for name, test := range map[string]struct {
+		end   time.Duration
+		delay time.Duration
+		want  time.Duration // after epoch, which is a multiple of 5 s
+	}{
+		"on the beat":                         {-30 * time.Second, 10 * time.Second, -20 * time.Second},
+		"just after it":                       {-30*time.Second + time.Millisecond, 10 * time.Second, -15 * time.Second},
+		"later, with the one before":          {-26 * time.Second, 10 * time.Second, -15 * time.Second},
+		"a long delay has the same beat":      {-29 * time.Second, time.Minute, 35 * time.Second},
+		"a short one a shorter beat":          {-30*time.Second + time.Millisecond, 4 * time.Second, -25 * time.Second},
+		"the shortest goes by seconds":        {-30*time.Second + time.Millisecond, time.Second, -28 * time.Second},
+		"an end in the future is one now":     {time.Hour, 10 * time.Second, 10 * time.Second},
+		"an end that is not known is one now": {time.Duration(math.MinInt64), 10 * time.Second, 10 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			end := epoch.Add(test.end)
+			if test.end == math.MinInt64 {
+				end = time.Time{}
+			}
+			expect(t, "due", time.Unix(int64(p.due(end, test.delay)), 0).Sub(epoch), test.want)
+		})
+	}
 }

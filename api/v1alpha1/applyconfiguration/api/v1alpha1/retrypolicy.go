@@ -7,7 +7,8 @@ package v1alpha1
 //
 // RetryPolicy says what to do when an attempt fails.
 type RetryPolicyApplyConfiguration struct {
-	// The delay before a task's next attempt after a counted failure.
+	// The delay before a task's next attempt after a counted failure. The attempt may wait for half of it more, at most 5
+	// seconds, so that attempts that are due about the same time start together.
 	Backoff *BackoffApplyConfiguration `json:"backoff,omitempty"`
 	// How many uncounted retries (disruptions, deleted pods) each task may have before it is failed. Default 20.
 	MaxDisruptions *int32 `json:"maxDisruptions,omitempty"`
