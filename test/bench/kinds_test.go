@@ -34,3 +34,15 @@ func TestALoadHasAllItsTasks(t *testing.T) {
 		}
 	}
 }
+
+func TestEveryOtherTurnGoesBack(t *testing.T) {
+	for turn, want := range []string{"abc", "cba", "abc"} {
+		got := ""
+		for _, k := range inTurn([]kind{{name: "a"}, {name: "b"}, {name: "c"}}, turn) {
+			got += k.name
+		}
+		if got != want {
+			t.Errorf("turn %d: got %s, want %s", turn, got, want)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -53,7 +54,7 @@ func (s *session) run(ctx context.Context) (err error) {
 	}
 	for _, tasks := range sizes {
 		for pair := range s.pairs {
-			for _, k := range s.kinds {
+			for _, k := range inTurn(s.kinds, pair) {
 				if err := s.round(ctx, k, 1, tasks, pair); err != nil {
 					return err
 				}
@@ -67,6 +68,16 @@ func (s *session) run(ctx context.Context) (err error) {
 		return err
 	}
 	return s.largeRuns(ctx)
+}
+
+// inTurn is the order of the kinds in a turn: forth, and back in the next, so that none gains from its place.
+func inTurn(kinds []kind, turn int) []kind {
+	if turn%2 == 0 {
+		return kinds
+	}
+	back := slices.Clone(kinds)
+	slices.Reverse(back)
+	return back
 }
 
 // manyRuns measures many runs at once, and what the operator does when they are finished.
