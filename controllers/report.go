@@ -54,6 +54,7 @@ func (r *BatchRunReconciler) report(ctx context.Context, run *v1alpha1.BatchRun,
 		return ctrl.Result{}, fmt.Errorf("writing the status: %w", err)
 	}
 	r.writes.put(key, now, now)
+	countWrite(&run.Status, &p.Status)
 	for _, event := range p.Events {
 		r.tell(reported, event)
 	}
