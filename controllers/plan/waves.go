@@ -21,7 +21,7 @@ const (
 	fewWaves = 500
 	// GatherInterval is for how long free places are gathered before a wave fills them, so that a wave has many tasks.
 	// A quarter of all places is filled at once.
-	GatherInterval = 2 * time.Second
+	GatherInterval = 3 * time.Second
 )
 
 // parallelism is how many tasks may be active at once.

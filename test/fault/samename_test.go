@@ -216,7 +216,8 @@ var _ = Describe("A run that is deleted and made again with the same name, again
 		s.RunsPods(1)
 		pod := s.Kubelet.All()[0].DeepCopy()
 		keepObject(pod)
-		s.Kubelet.Turn(Always(Exits(42, "old")))
+		s.Kubelet.Turn(Always(Exits(42, "old"))) // which the new run would show, if it took the pod for its own
+		Eventually(s.Kubelet.Unfinished).Should(BeZero())
 		Expect(K8sClient.Delete(Ctx, old)).To(Succeed())
 		s.Kubelet.Turn(Always(Runs))
 		anew(s, `{backoffLimit: 0, `+atOnce+`}`)
