@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
+	"github.com/batchrun/batchrun/test/gitops"
 )
 
 // namespaceEntry is the report entry that names a namespace of the spec.
@@ -47,21 +48,21 @@ func dump(report SpecReport) {
 	show("logs", "-n", operatorNamespace, "deployment/"+operatorName, "--since-time="+report.StartTime.UTC().Format(time.RFC3339))
 }
 
-// counts are the statuses that break the rule of the counts.
-var counts struct {
+// statuses are those that are wrong.
+var statuses struct {
 	sync.Mutex
 	wrong []string
 }
 
-func wrongCounts() []string {
-	counts.Lock()
-	defer counts.Unlock()
-	return slices.Clone(counts.wrong)
+func wrongStatuses() []string {
+	statuses.Lock()
+	defer statuses.Unlock()
+	return slices.Clone(statuses.wrong)
 }
 
-// watchCounts looks at every status that is written while the suite runs: succeeded, failed, active and pending tasks
-// make up all tasks.
-func watchCounts() {
+// watchStatuses looks at every status that is written while the suite runs: succeeded, failed, active and pending tasks
+// make up all tasks, and GitOps tools read off it what its phase says.
+func watchStatuses() {
 	GinkgoHelper()
 	watcher, err := k8s.Watch(suiteContext, &v1alpha1.BatchRunList{})
 	Expect(err).NotTo(HaveOccurred())
@@ -71,10 +72,14 @@ func watchCounts() {
 			if !ok {
 				continue
 			}
+			wrong := gitops.Disagreement(batchRun)
 			if s := &batchRun.Status; s.Succeeded+s.Failed+s.Active+s.Pending != s.Tasks {
-				counts.Lock()
-				counts.wrong = append(counts.wrong, fmt.Sprintf("%s/%s:\n%s", batchRun.Namespace, batchRun.Name, statusText(batchRun)))
-				counts.Unlock()
+				wrong += " the counts do not make up the tasks"
+			}
+			if wrong != "" {
+				statuses.Lock()
+				statuses.wrong = append(statuses.wrong, fmt.Sprintf("%s/%s: %s\n%s", batchRun.Namespace, batchRun.Name, wrong, statusText(batchRun)))
+				statuses.Unlock()
 			}
 		}
 	}()

@@ -74,7 +74,7 @@ var _ = SynchronizedBeforeSuite(func() []byte {
 		buildAndDeploy()
 	}
 	waitUntilAvailable()
-	watchCounts()
+	watchStatuses()
 	shared, err := json.Marshal(env)
 	Expect(err).NotTo(HaveOccurred())
 	return shared
@@ -91,7 +91,7 @@ var _ = SynchronizedAfterSuite(func() {}, func() {
 		return
 	}
 	Expect(deniedRequests()).To(BeEmpty(), "requests of the operator that its role does not allow")
-	Expect(wrongCounts()).To(BeEmpty(), "statuses where succeeded + failed + active + pending is not tasks")
+	Expect(wrongStatuses()).To(BeEmpty(), "statuses that are wrong")
 })
 
 var _ = ReportAfterEach(func(report SpecReport) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
 	"github.com/batchrun/batchrun/controllers/indexset"
+	"github.com/batchrun/batchrun/test/gitops"
 )
 
 // History is every version of every run of a namespace.
@@ -98,6 +99,9 @@ func checkStatus(run *v1alpha1.BatchRun) []string {
 	expect(succeeded.Intersect(failed).Empty(), "succeeded and failed: %s", succeeded.Intersect(failed))
 	expect(len(s.Failures) <= v1alpha1.MaxFailures && len(s.Successes) <= v1alpha1.MaxSuccesses,
 		"%d failures, %d successes", len(s.Failures), len(s.Successes))
+	if text := gitops.Disagreement(run); text != "" {
+		wrong = append(wrong, text)
+	}
 	return wrong
 }
 
