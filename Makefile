@@ -32,6 +32,17 @@ generate: ## Write everything that is generated: deep copies, apply configuratio
 build: ## Build the operator into bin/.
 	go build -o bin/ ./cmd/...
 
+.PHONY: plugin
+plugin: ## Build the kubectl plugin into bin/, with its short name and the scripts that complete both.
+	go build -o bin/ ./cmd/kubectl-batchrun
+	install -m 0755 cmd/kubectl-batchrun/kubectl_complete-batchrun bin/
+	ln -sf kubectl-batchrun bin/kubectl-br
+	ln -sf kubectl_complete-batchrun bin/kubectl_complete-br
+
+.PHONY: plugin-docs
+plugin-docs: ## Write the reference page of the kubectl plugin.
+	go run ./cmd/kubectl-batchrun/internal/docs -out docs/cli.md
+
 .PHONY: lint
 lint: ## Run the linters.
 	$(GOLANGCI_LINT) run
@@ -55,12 +66,12 @@ test: unit integration fault e2e ## Run all tests.
 
 .PHONY: unit
 unit: ## Run unit and property tests.
-	go test $$(go list ./... | grep -v -e /test/e2e -e /test/integration -e /test/fault)
+	go test $$(go list ./... | grep -v -e /test/e2e -e /test/integration -e /test/plugin -e /test/fault)
 	go -C hack/local test ./...
 
 .PHONY: integration
 integration: ## Run the tests against a control plane, started unless KUBECONFIG is set.
-	go test ./test/integration/... -count=1 -timeout 45m $(GINKGO_FLAGS)
+	go test -p 1 ./test/integration/... ./test/plugin/... -count=1 -timeout 45m $(GINKGO_FLAGS)
 
 .PHONY: fault
 fault: ## Play runs whose operator has faults, against a control plane; a part, or all of it with FAULT=all, for hours.

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
-	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -85,11 +83,7 @@ func (r *BatchRunReconciler) listRevisions(
 	if err := reader.List(ctx, &list, client.InNamespace(run.Namespace), ofRun, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("listing the ControllerRevisions of the run: %w", err)
 	}
-	revisions := slices.DeleteFunc(slices.Clone(list.Items), func(revision appsv1.ControllerRevision) bool {
-		return !metav1.IsControlledBy(&revision, run)
-	})
-	slices.SortFunc(revisions, func(a, b appsv1.ControllerRevision) int { return int(a.Revision - b.Revision) })
-	return revisions, nil
+	return parameters.Revisions(run, list.Items), nil
 }
 
 // table makes the table of the run's tasks, or remembers it.
@@ -99,27 +93,12 @@ func (r *BatchRunReconciler) table(run *v1alpha1.BatchRun, revisions []appsv1.Co
 			return last.table, nil
 		}
 	}
-	recorded := make([]*v1alpha1.Parameters, 0, len(revisions))
-	for number, revision := range revisions {
-		if int(revision.Revision) != number {
-			return nil, fmt.Errorf("%s is not there", revisionName(run, number))
-		}
-		p := &v1alpha1.Parameters{}
-		if err := json.Unmarshal(revision.Data.Raw, p); err != nil {
-			return nil, fmt.Errorf("%s: %w", revision.Name, err)
-		}
-		recorded = append(recorded, p)
-	}
-	table, err := parameters.NewTable(recorded, run.Spec.Parameters)
+	table, err := parameters.TableOf(run, revisions)
 	if err != nil {
 		return nil, err
 	}
 	r.tables.Add(run.UID, rememberedTable{table, run.Generation, len(revisions)})
 	return table, nil
-}
-
-func revisionName(run *v1alpha1.BatchRun, number int) string {
-	return run.Name + "-parameters-" + strconv.Itoa(number)
 }
 
 // recordParameters keeps spec.parameters as the run's next revision. Its name is a lock, as that of a wave is.
@@ -136,7 +115,7 @@ func (r *BatchRunReconciler) recordParameters(ctx context.Context, s *plan.Snaps
 	revision := &appsv1.ControllerRevision{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace:       run.Namespace,
-			Name:            revisionName(run, number),
+			Name:            parameters.RevisionName(run, number),
 			Labels:          map[string]string{v1alpha1.LabelRun: run.Name, v1alpha1.LabelRunUID: string(run.UID)},
 			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(run, v1alpha1.GroupVersion.WithKind("BatchRun"))},
 		},

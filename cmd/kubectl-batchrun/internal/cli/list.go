@@ -1,0 +1,137 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/printers"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/batchrun/batchrun/api/v1alpha1"
+)
+
+// listOptions are the flags of list.
+type listOptions struct {
+	selector      string
+	allNamespaces bool
+	output        string
+	noHeaders     bool
+}
+
+func (p *plugin) listCommand() *cobra.Command {
+	var o listOptions
+	command := &cobra.Command{
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "List the runs",
+		Long:    "List the runs, with the columns of kubectl get batchruns.",
+		Example: example("kubectl batchrun list -A", "kubectl batchrun list -l team=vision -o wide"),
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return p.list(cmd.Context(), o)
+		},
+	}
+	flags := command.Flags()
+	flags.StringVarP(&o.selector, "selector", "l", "", "Only runs with these labels, such as team=vision.")
+	flags.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "The runs of all namespaces.")
+	flags.BoolVar(&o.noHeaders, "no-headers", false, "Leave out the line with the names of the columns.")
+	addOutput(command, &o.output, "wide", "json", "yaml", "name")
+	return command
+}
+
+// addOutput adds the flag for the form of the output.
+func addOutput(command *cobra.Command, output *string, formats ...string) {
+	command.Flags().StringVarP(output, "output", "o", "", "Output format: "+strings.Join(formats, ", ")+".")
+	err := command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
+	if err != nil { // the flag is part of the build
+		panic(err)
+	}
+}
+
+func (p *plugin) list(ctx context.Context, o listOptions) error {
+	c, err := p.cluster()
+	if err != nil {
+		return err
+	}
+	if o.allNamespaces {
+		c.namespace = metav1.NamespaceAll
+	}
+	if o.output == "" || o.output == "wide" {
+		return p.printTable(ctx, c, o)
+	}
+	printer, err := objectPrinter(o.output)
+	if err != nil {
+		return err
+	}
+	selector, err := labels.Parse(o.selector)
+	if err != nil {
+		return err
+	}
+	list := &unstructured.UnstructuredList{}
+	list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("BatchRunList"))
+	if err := c.List(ctx, list, client.InNamespace(c.namespace), client.MatchingLabelsSelector{Selector: selector}); err != nil {
+		return c.explained(err, "")
+	}
+	list.SetGroupVersionKind(metav1.SchemeGroupVersion.WithKind("List")) // as kubectl get does
+	list.SetAPIVersion("v1")
+	return printer.PrintObj(list, p.Out)
+}
+
+// objectPrinter prints objects as kubectl does.
+func objectPrinter(output string) (printers.ResourcePrinter, error) {
+	flags := genericclioptions.NewPrintFlags("").WithDefaultOutput(output)
+	printer, err := flags.ToPrinter()
+	if err != nil {
+		return nil, err
+	}
+	return &printers.OmitManagedFieldsPrinter{Delegate: printer}, nil
+}
+
+// printTable prints the table that the API server makes of the runs.
+func (p *plugin) printTable(ctx context.Context, c *cluster, o listOptions) error {
+	config := rest.CopyConfig(c.config)
+	config.APIPath, config.GroupVersion = "/apis", &v1alpha1.GroupVersion
+	config.NegotiatedSerializer = serializer.WithoutConversionCodecFactory{CodecFactory: clientgoscheme.Codecs}
+	api, err := rest.RESTClientFor(config)
+	if err != nil {
+		return err
+	}
+	const accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+	text, err := api.Get().NamespaceIfScoped(c.namespace, c.namespace != "").Resource("batchruns").
+		VersionedParams(&metav1.ListOptions{LabelSelector: o.selector}, metav1.ParameterCodec).SetHeader("Accept", accept).Do(ctx).Raw()
+	if err != nil {
+		return c.explained(err, "")
+	}
+	table := &metav1.Table{}
+	if err := json.Unmarshal(text, table); err != nil {
+		return fmt.Errorf("reading the table of runs: %w", err)
+	}
+	if len(table.Rows) == 0 {
+		if o.allNamespaces {
+			p.note("No runs found.")
+		} else {
+			p.note("No runs found in namespace %s.", c.namespace)
+		}
+		return nil
+	}
+	for i := range table.Rows { // the printer looks for the namespace in it
+		object := &metav1.PartialObjectMetadata{}
+		if err := json.Unmarshal(table.Rows[i].Object.Raw, object); err != nil {
+			return fmt.Errorf("reading the table of runs: %w", err)
+		}
+		table.Rows[i].Object.Object = object
+	}
+	return printers.NewTablePrinter(printers.PrintOptions{
+		NoHeaders: o.noHeaders, WithNamespace: o.allNamespaces, Wide: o.output == "wide",
+	}).PrintObj(table, p.Out)
+}

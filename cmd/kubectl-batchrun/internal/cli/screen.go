@@ -1,0 +1,108 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"charm.land/bubbles/v2/progress"
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/batchrun/batchrun/api/v1alpha1"
+	"github.com/batchrun/batchrun/cmd/kubectl-batchrun/internal/render"
+)
+
+const (
+	// screenFailures is how many of the last failures a terminal shows.
+	screenFailures = 5
+	// widestBar is how wide the bar gets on a wide terminal.
+	widestBar = 100
+	// tickInterval is how often ages and rates are written anew.
+	tickInterval = time.Second
+)
+
+// What the screen is told.
+type (
+	// runMsg is a version of the run.
+	runMsg struct{ *v1alpha1.BatchRun }
+	// tickMsg comes every second.
+	tickMsg time.Time
+	// endMsg says that nothing more comes.
+	endMsg struct{ err error }
+)
+
+// screen is what a terminal shows of a run. It implements tea.Model.
+type screen struct {
+	name  string
+	now   func() time.Time
+	run   *v1alpha1.BatchRun
+	rate  render.Rate
+	bar   progress.Model
+	width int
+	err   error
+}
+
+func newScreen(name string, now func() time.Time, width int) *screen {
+	return &screen{name: name, now: now, width: width, bar: progress.New()}
+}
+
+// Init implements tea.Model.
+func (s *screen) Init() tea.Cmd { return tick() }
+
+func tick() tea.Cmd {
+	return tea.Tick(tickInterval, func(t time.Time) tea.Msg { return tickMsg(t) })
+}
+
+// Update implements tea.Model.
+func (s *screen) Update(message tea.Msg) (tea.Model, tea.Cmd) {
+	switch message := message.(type) {
+	case runMsg:
+		s.run = message.BatchRun
+		s.rate.Add(s.now(), int(s.run.Status.Succeeded+s.run.Status.Failed))
+	case tea.WindowSizeMsg:
+		s.width = message.Width
+	case tickMsg:
+		return s, tick()
+	case endMsg:
+		s.err = message.err
+		return s, tea.Quit
+	case tea.KeyPressMsg:
+		if key := message.String(); key == "q" || key == "ctrl+c" || key == "esc" {
+			return s, tea.Quit
+		}
+	}
+	return s, nil
+}
+
+// View implements tea.Model.
+func (s *screen) View() tea.View {
+	if s.run == nil {
+		return tea.NewView("Waiting for run " + s.name + " …\n")
+	}
+	s.bar.SetWidth(min(s.width, widestBar))
+	return tea.NewView(render.Screen(s.run, s.bar.ViewAs(render.Share(s.run)), s.rate.Pace(s.run, s.now()),
+		render.Options{Width: s.width, Now: s.now(), Failures: screenFailures}))
+}
+
+// watchScreen shows a run on a terminal until it is finished or the user has seen enough.
+func (p *plugin) watchScreen(ctx context.Context, c *cluster, name string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	shown := newScreen(name, p.now, p.width())
+	program := tea.NewProgram(shown, tea.WithContext(ctx), tea.WithInput(p.In), tea.WithOutput(p.Out), tea.WithoutSignalHandler())
+	go func() {
+		err := p.follow(ctx, c, name, func(run *v1alpha1.BatchRun) bool {
+			program.Send(runMsg{run})
+			return finished(run)
+		})
+		program.Send(endMsg{err})
+	}()
+	_, err := program.Run()
+	if ctx.Err() != nil && errors.Is(err, tea.ErrProgramKilled) {
+		return exitError{errSilent, exitInterrupted} // by a signal
+	}
+	return errors.Join(err, shown.err)
+}
+
+// exitInterrupted is the exit code after SIGINT, as of shells.
+const exitInterrupted = 130

@@ -1,0 +1,91 @@
+package plugin
+
+import (
+	"fmt"
+	"net/http"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	. "github.com/batchrun/batchrun/test/stage"
+)
+
+const archivePath = "/apis/archive.batchrun.io/v1alpha1"
+
+// archived plays an archive that has the API.
+func (f *front) archived(run string, answer http.HandlerFunc) {
+	f.play(archivePath, says(http.StatusOK, "application/json",
+		`{"kind":"APIResourceList","apiVersion":"v1","groupVersion":"archive.batchrun.io/v1alpha1","resources":[]}`))
+	f.play(fmt.Sprintf("%s/namespaces/%s/batchruns/%s/log", archivePath, f.namespace, run), answer)
+}
+
+// podLog plays the log of a pod.
+func (f *front) podLog(pod, text string) {
+	f.play(fmt.Sprintf("/api/v1/namespaces/%s/pods/%s/log", f.namespace, pod), says(http.StatusOK, "text/plain", text))
+}
+
+var _ = Describe("logs", func() {
+	It("shows the log of a pod that is there, else the archive's, else the end in the status, and says which", func() {
+		s := NewStage(Tasks{1: {Exits(3, "one\ntwo")}}.Script())
+		f := newFront(s.Namespace)
+		s.Create(`{completions: 2, backoffLimit: 0}`)
+		s.Finishes("Failed")
+		pods := s.Pods()
+		f.podLog(pods[0].Name, "all of zero\n")
+		f.podLog(pods[1].Name, "all of one\n")
+
+		Expect(f.run("logs", "run", "--task", "1")).To(Equal(result{"all of one\n", "task 1, attempt 1: log of pod " + pods[1].Name + "\n", 0}))
+		Expect(f.run("logs", "run", "--failed").Out).To(Equal("all of one\n"))
+		Expect(f.run("logs", "run", "--all", "-f").Out).To(And(
+			ContainSubstring("[task 0] all of zero\n"), ContainSubstring("[task 1] all of one\n")))
+		which := f.run("logs", "run")
+		Expect(which.Code).To(Equal(1))
+		Expect(which.Err).To(ContainSubstring("run run has 2 tasks: choose with --task INDEX, --failed or --all"))
+
+		deletePods(s)
+		tail := result{"one\ntwo\n", "task 1, attempt 1: only the end, which the status of the run keeps: its pod " + pods[1].Name + " is gone\n", 0}
+		Expect(f.run("logs", "run", "--task", "1")).To(Equal(tail))
+		Expect(f.run("logs", "run", "--task", "1", "--tail", "1").Out).To(Equal("two\n"))
+
+		f.archived("run", func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprintf(w, "archived: %s\n", r.URL.RawQuery) })
+		Expect(f.run("logs", "run", "--task", "1", "--tail", "5", "-c", "main")).To(Equal(
+			result{"archived: attempt=1&container=main&tailLines=5&task=1\n", "task 1, attempt 1: from the archive\n", 0}))
+
+		f.archived("run", status(http.StatusNotFound, "NotFound", "no log of attempt 1; there are: 2, 3"))
+		missing := f.run("logs", "run", "--task", "1")
+		Expect(missing.Out).To(Equal(tail.Out))
+		Expect(missing.Err).To(And(ContainSubstring("the archive says: no log of attempt 1; there are: 2, 3"), ContainSubstring("only the end")))
+		none := f.run("logs", "run", "--task", "1", "--attempt", "9")
+		Expect(none.Code).To(Equal(1))
+		Expect(none.Err).To(And(ContainSubstring("attempts that are known: 1"), ContainSubstring("there are: 2, 3")))
+
+		f.archived("run", status(http.StatusForbidden, "Forbidden", "you may not"))
+		Expect(f.run("logs", "run", "--task", "1").Err).To(ContainSubstring("the archive says: you may not"))
+	})
+
+	It("goes on with the status where the log of a pod cannot be read", func() {
+		s := NewStage(Always(Exits(3, "the end")))
+		f := newFront(s.Namespace)
+		s.Create(`{backoffLimit: 1, retryPolicy: {backoff: {baseSeconds: 0}}}`)
+		s.Finishes("Failed")
+		r := f.run("logs", "run")
+		Expect(r.Code).To(BeZero(), r.Err)
+		Expect(r.Out).To(Equal("the end\n"))
+		Expect(r.Err).To(And(ContainSubstring("task 0, attempt 2: the log of pod"), ContainSubstring("cannot be read"), ContainSubstring("only the end")))
+		Expect(f.run("logs", "run", "--previous").Err).To(ContainSubstring("task 0, attempt 1: only the end"))
+		Expect(f.run("logs", "run", "--task", "1").Err).To(ContainSubstring("run run has no task 1"))
+	})
+})
+
+// deletePods deletes all pods, and waits until they are gone.
+func deletePods(s *Stage) {
+	GinkgoHelper()
+	Expect(K8sClient.DeleteAllOf(Ctx, &corev1.Pod{}, client.InNamespace(s.Namespace))).To(Succeed())
+	Eventually(func(g Gomega) {
+		var list corev1.PodList
+		g.Expect(K8sClient.List(Ctx, &list, client.InNamespace(s.Namespace))).To(Succeed())
+		g.Expect(list.Items).To(BeEmpty())
+	}).Should(Succeed())
+}
