@@ -173,7 +173,7 @@ var _ = Describe("The site's rules", func() {
 		Entry("args and no command", `template: {spec: {containers: [{args: [--fast]}]}}`),
 		Entry("several problems of a command",
 			`template: {spec: {containers: [{command: [sh, -c, "sleep 2h; yes; while true; do sleep inf; done"]}]}}`,
-			`"sleep inf;" never ends`, `"sleep 2h;" sleeps for more than 3600 seconds`, `"yes;" never ends`, "is a loop without end"),
+			`"sleep inf" never ends`, `"sleep 2h" sleeps for more than 3600 seconds`, `"yes" never ends`, "is a loop without end"),
 	)
 
 	It("see no command where the site does not want it", func() {

@@ -71,8 +71,14 @@ var _ = BeforeSuite(func() {
 		}
 		before := violations()
 		g.Expect(judged.Create(Ctx, run("", audited, specOf(sleeper)), client.DryRunAll)).To(Succeed())
-		g.Expect(violations()).To(Equal(before + 1))
+		auditable = violations()
+		g.Expect(auditable).To(Equal(before + 1))
 	}, PropagateTime).Should(Succeed())
+})
+
+// Once for all, because the API server takes long for its metrics.
+var _ = AfterSuite(func() {
+	Expect(violations()).To(Equal(auditable), "violations that were counted for the audit log")
 })
 
 func rulesFolder(name string) string { return filepath.Join(Root, "config", "site-rules", name) }
