@@ -117,8 +117,9 @@ var _ = Describe("Rules that come later", func() {
 			Expect(patch(object, "spec: {suspend: true}")).To(Succeed())
 			Expect(patch(object, "metadata: {labels: {team: a}}")).To(Succeed())
 		}
-		expectMatch(refusal(patch(cronJob, "spec: {jobTemplate: {spec: {template: {spec: {containers: [{name: main0, image: other, command: ['yes']}]}}}}}")),
-			[]string{`spec.jobTemplate.spec.template.spec.containers[0] (main0): "yes" never ends`, "has no request of cpu and memory"})
+		change := "spec: {jobTemplate: {spec: {template: {spec: {containers: [{name: main0, image: other, command: ['yes']}]}}}}}"
+		expectMatch(refusal(patch(cronJob, change)), []string{
+			`spec.jobTemplate.spec.template.spec.containers[0] (main0): "yes" never ends`, "has no request of cpu and memory"})
 	})
 
 	It("do not judge a run's Jobs again, but one that only says it is", func() {
