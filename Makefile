@@ -62,16 +62,20 @@ verify: generate ## Generate, tidy, vet and lint; fail on any difference to what
 ##@ Test
 
 .PHONY: test
-test: unit integration fault e2e ## Run all tests.
+test: unit integration policy fault e2e ## Run all tests.
 
 .PHONY: unit
 unit: ## Run unit and property tests.
-	go test $$(go list ./... | grep -v -e /test/e2e -e /test/integration -e /test/plugin -e /test/fault)
+	go test $$(go list ./... | grep -v -E '/test/(e2e|integration|plugin|fault|policy)$$')
 	go -C hack/local test ./...
 
 .PHONY: integration
 integration: ## Run the tests against a control plane, started unless KUBECONFIG is set.
 	go test -p 1 ./test/integration/... ./test/plugin/... -count=1 -timeout 45m $(GINKGO_FLAGS)
+
+.PHONY: policy
+policy: ## Have the site rules judge good and bad specs, on a control plane.
+	go test ./test/policy/... -count=1 -timeout 20m $(GINKGO_FLAGS)
 
 .PHONY: fault
 fault: ## Play runs whose operator has faults, against a control plane; a part, or all of it with FAULT=all, for hours.
