@@ -108,7 +108,7 @@ func (r *BatchRunReconciler) start(ctx context.Context, run *v1alpha1.BatchRun, 
 // stepped remembers that a wave was started, or given more room.
 func (r *BatchRunReconciler) stepped(run *v1alpha1.BatchRun) {
 	now := r.Clock.Now()
-	r.steps.put(client.ObjectKeyFromObject(run), now, now)
+	r.steps.put(client.ObjectKeyFromObject(run), plan.Step{At: now, Ended: plan.Ended(&run.Status)}, now)
 }
 
 // refused turns the API server's refusal of a Job into a trouble of the run; other errors pass. A server error, such as

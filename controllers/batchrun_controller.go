@@ -62,8 +62,8 @@ type BatchRunReconciler struct {
 	// writes has when the status of a run was written last, troubles what the Events said of it.
 	writes   memory[time.Time]
 	troubles memory[plan.Trouble]
-	// steps has when a wave of the run was started or given more room last.
-	steps memory[time.Time]
+	// steps has the last step of each run.
+	steps memory[plan.Step]
 	// behind has for how long to wait for the cache, by run.
 	behind *flowcontrol.Backoff
 	// tables has the tables of the tasks of runs, by their UIDs.

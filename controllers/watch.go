@@ -37,7 +37,7 @@ func (r *BatchRunReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Mana
 		return err
 	}
 	r.vanished, r.adjusted = newVanishedPods(), lru.New(maxAdjusted)
-	r.writes.lifetime, r.troubles.lifetime, r.steps.lifetime = progressInterval, troubleInterval, plan.GatherInterval
+	r.writes.lifetime, r.troubles.lifetime, r.steps.lifetime = progressInterval, troubleInterval, plan.Lookahead
 	r.tables = lru.New(maxTables)
 	r.behind = flowcontrol.NewBackOff(staleDelay, maxStaleDelay)
 	return ctrl.NewControllerManagedBy(mgr).

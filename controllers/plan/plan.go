@@ -28,8 +28,8 @@ type Snapshot struct {
 	Tasks *parameters.Table
 	// Packing says whether any tasks can go out many to a Job.
 	Packing Packing
-	// LastStep is when the operator last started a wave of the run or gave one more room; zero where it does not remember.
-	LastStep time.Time
+	// LastStep is zero where the operator does not remember it.
+	LastStep Step
 	// Waves are the run's waves whose Jobs exist, ascending by number.
 	Waves []Wave
 	// Gone are the numbers of open waves whose Jobs do not exist, nor pods of theirs that have not ended, as the API
@@ -43,6 +43,22 @@ type Snapshot struct {
 	Trouble Trouble
 	// MaxParallelism is the operator's ceiling on spec.parallelism.
 	MaxParallelism int
+}
+
+// Step is the start of a wave of the run, or of more room for one.
+type Step struct {
+	At time.Time
+	// Ended is how many attempts had ended then.
+	Ended int
+}
+
+// Ended is how many attempts of a run ended, as its status has it.
+func Ended(status *v1alpha1.BatchRunStatus) int {
+	sum := 0
+	for _, state := range status.PodStates {
+		sum += int(state.Count)
+	}
+	return sum
 }
 
 // Unrecorded is true when the end of the task's attempt in the wave is not in the stored status.

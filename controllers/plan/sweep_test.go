@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
+	"github.com/batchrun/batchrun/controllers/indexset"
 	"github.com/batchrun/batchrun/controllers/ledger"
 	"github.com/batchrun/batchrun/controllers/outcome"
 )
@@ -224,6 +226,42 @@ func TestRetriesArePacked(t *testing.T) {
 		w.after(GatherInterval)
 		expect(t, "at once in the second", w.jobs[1].parallelism, 4)
 		expect(t, "Jobs", len(w.jobs), 2)
+	})
+}
+
+func upTo(n int) []int { return slices.Collect(indexset.Interval(0, n-1).All()) }
+
+func TestAWaveHasTasksToStartForAWhile(t *testing.T) {
+	second := func(w *world) string {
+		return fmt.Sprintf("%d at once of %d", w.jobs[1].parallelism, w.jobs[1].tasks.Len())
+	}
+	t.Run("at the pace at which attempts ended since the last step", func(t *testing.T) {
+		w := started(tasks(4000), atOnce(100))
+		w.now = w.now.Add(5 * time.Second)
+		w.succeed(upTo(25)...)
+		expect(t, "the second wave", second(w), "25 at once of 100")
+	})
+	t.Run("what ended before the last step does not count", func(t *testing.T) {
+		w := started(tasks(4000), atOnce(100))
+		w.lastStep = Step{At: w.now, Ended: 5}
+		w.now = w.now.Add(5 * time.Second)
+		w.succeed(upTo(25)...)
+		expect(t, "the second wave", second(w), "25 at once of 80")
+	})
+	t.Run("places that an edit or a pilot set free are no pace", func(t *testing.T) {
+		w := started(tasks(4000), atOnce(100), pilot(1))
+		w.now = w.now.Add(2 * time.Second)
+		w.succeed(0)
+		expect(t, "the second wave", second(w), "100 at once of 100")
+	})
+	t.Run("without a memory of the last step, or with the clock put back, it has those that start at once", func(t *testing.T) {
+		for _, last := range []Step{{}, {At: epoch.Add(time.Hour)}} {
+			w := started(tasks(200), atOnce(100))
+			w.now = epoch.Add(time.Minute)
+			w.lastStep = last
+			w.succeed(upTo(60)...)
+			expect(t, "the second wave", second(w), "60 at once of 60")
+		}
 	})
 }
 

@@ -19,6 +19,10 @@ const (
 	// start at once; in a run of more tasks than this times its parallelism, more, which the Job controller starts one
 	// after the other.
 	fewWaves = 500
+	// Lookahead is for how long a wave has tasks to start at the pace at which attempts ended lately. Each Job costs its
+	// controller some Events and updates; but what a wave carries starts with the template that it was made of, and
+	// before retries that are due meanwhile.
+	Lookahead = 20 * time.Second
 	// GatherInterval is for how long free places are gathered before a wave fills them, so that a wave has many tasks.
 	// A quarter of all places is filled at once.
 	GatherInterval = 3 * time.Second
@@ -111,11 +115,11 @@ func (p *planner) startWaves(tasks []int, room int) (started int) {
 	return started
 }
 
-// newWave is a wave of the first of these tasks: of all that start at once, or of a small part of the run, whichever is
-// more. Where tasks cannot be packed it has one task, unless the tasks' positions in the wave are their indexes.
+// newWave is a wave of the first of these tasks: of all that start at once, of those that start within Lookahead, or of a
+// small part of the run, whichever is most. Where tasks cannot be packed it has one task, unless the tasks' positions in the wave are their indexes.
 func (p *planner) newWave(tasks []int, room int) NewWave {
 	packing := p.packing()
-	size := min(len(tasks), max(room, (p.present.Len()+fewWaves-1)/fewWaves), maxWaveTasks)
+	size := min(len(tasks), max(room, p.ahead(), (p.present.Len()+fewWaves-1)/fewWaves), maxWaveTasks)
 	if !p.Status.Waves.Sweep && tasks[0] == 0 {
 		if !packing.OK {
 			size = len(tasks)
@@ -136,9 +140,19 @@ func (p *planner) newWave(tasks []int, room int) NewWave {
 	return NewWave{Tasks: indexset.Of(tasks[0]), Parameters: p.Tasks.Row(tasks[0])}
 }
 
+// ahead is how many tasks start within Lookahead if attempts go on to end as they did since the last step.
+func (p *planner) ahead() int {
+	since := p.now.Sub(p.LastStep.At)
+	if p.LastStep.At.IsZero() || since <= 0 {
+		return 0
+	}
+	pace := float64(Ended(&p.Status)-p.LastStep.Ended) / since.Seconds()
+	return int(min(pace*Lookahead.Seconds(), maxWaveTasks))
+}
+
 // gathered is true when it is time to fill the room that there is.
 func (p *planner) gathered(room int) bool {
-	if ready := p.LastStep.Add(GatherInterval); 4*room < p.parallelism() && p.now.Before(ready) {
+	if ready := p.LastStep.At.Add(GatherInterval); 4*room < p.parallelism() && p.now.Before(ready) {
 		p.wake(ready)
 		return false
 	}

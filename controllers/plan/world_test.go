@@ -32,7 +32,7 @@ type world struct {
 	// packing is whether the policy is there, as the operator sees it; noPolicy that it is not there in truth.
 	packing  Packing
 	noPolicy bool
-	lastStep time.Time
+	lastStep Step
 	uids     int
 	// foreign are the numbers of waves whose names objects of others have.
 	foreign map[int]bool
@@ -203,7 +203,7 @@ func (w *world) act(v view, p *Plan, writes int) bool {
 		steps = append(steps, func() bool {
 			if job := w.jobs[a.Wave.Number]; job != nil && job.uid == a.Wave.UID {
 				if a.Parallelism > job.parallelism {
-					w.lastStep = w.now
+					w.stepped(v)
 				}
 				job.parallelism, job.suspended = a.Parallelism, a.Suspend
 			}
@@ -238,6 +238,8 @@ func (w *world) act(v view, p *Plan, writes int) bool {
 	return len(p.Start) == 0 || v.run.Status.Waves.Next > 0 // a run that starts is reported once its first wave is observed
 }
 
+func (w *world) stepped(v view) { w.lastStep = Step{At: w.now, Ended: Ended(&v.run.Status)} }
+
 // inTheWay is the trouble that apply.go finds where a foreign Job has the name of the next wave.
 var inTheWay = Trouble{Reason: v1alpha1.RunNameTaken, Message: "a Job is in the way", Stalled: true, Retry: 10 * time.Second}
 
@@ -253,7 +255,7 @@ func (w *world) create(v view, wave NewWave) bool {
 		return false
 	}
 	w.uids++
-	w.lastStep = w.now
+	w.stepped(v)
 	w.jobs[wave.Number] = &simJob{
 		number: wave.Number, uid: types.UID(fmt.Sprint("job-", w.uids)), tasks: wave.Tasks, parallelism: wave.Parallelism,
 		growth: wave.Growth, wave: wave, sweep: v.run.Spec.Parameters != nil, succeeded: map[int]bool{}, failed: map[int]bool{}, pods: map[int]*Pod{}, created: w.now,
