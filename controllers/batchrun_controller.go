@@ -64,6 +64,8 @@ type BatchRunReconciler struct {
 	troubles memory[plan.Trouble]
 	// steps has the last step of each run.
 	steps memory[plan.Step]
+	// looks has when the logs of a run were asked for progress last.
+	looks memory[look]
 	// behind has for how long to wait for the cache, by run.
 	behind *flowcontrol.Backoff
 	// tables has the tables of the tasks of runs, by their UIDs.
@@ -139,5 +141,6 @@ func (r *BatchRunReconciler) forget(run client.ObjectKey) {
 	r.writes.forget(run)
 	r.troubles.forget(run)
 	r.steps.forget(run)
+	r.looks.forget(run)
 	r.behind.DeleteEntry(run.String())
 }

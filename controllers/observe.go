@@ -70,6 +70,9 @@ func (r *BatchRunReconciler) observe(ctx context.Context, run *v1alpha1.BatchRun
 		s.Waves = append(s.Waves, *wave)
 	}
 	slices.SortFunc(s.Waves, func(a, b plan.Wave) int { return a.Number - b.Number })
+	if err := r.observeProgress(ctx, s); err != nil {
+		return nil, err
+	}
 	return s, r.observeTrouble(ctx, s)
 }
 

@@ -38,6 +38,7 @@ func (r *BatchRunReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Mana
 	}
 	r.vanished, r.adjusted = newVanishedPods(), lru.New(maxAdjusted)
 	r.writes.lifetime, r.troubles.lifetime, r.steps.lifetime = progressInterval, troubleInterval, plan.Lookahead
+	r.looks.lifetime = 2 * maxLookDelay
 	r.tables = lru.New(maxTables)
 	r.behind = flowcontrol.NewBackOff(staleDelay, maxStaleDelay)
 	return ctrl.NewControllerManagedBy(mgr).

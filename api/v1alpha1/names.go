@@ -43,4 +43,6 @@ const (
 	MaxFailures = 20
 	// MaxSuccesses is the most entries of status.successes.
 	MaxSuccesses = 5
+	// MaxProgress is the most entries of status.progress.
+	MaxProgress = 5
 )

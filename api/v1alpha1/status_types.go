@@ -73,6 +73,13 @@ type BatchRunStatus struct {
 	// +optional
 	Successes []Attempt `json:"successes,omitempty"`
 
+	// What active attempts say of themselves, by lines such as "::batchrun progress=0.37 message=epoch 3" in their logs: at
+	// most 5, those of the lowest indexes. Looked for about once a minute, but not where logs.keep is None.
+	// +listType=map
+	// +listMapKey=index
+	// +optional
+	Progress []TaskProgress `json:"progress,omitempty"`
+
 	// When the operator started the run's first attempt, or the first after it was resumed.
 	// +optional
 	StartTime *metav1.Time `json:"startTime,omitempty"`
@@ -104,6 +111,19 @@ type BatchRunStatus struct {
 	// +listMapKey=type
 	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// TaskProgress is what an active attempt said of itself last.
+type TaskProgress struct {
+	// The index of its task.
+	Index int32 `json:"index"`
+	// How much is done, in percent, rounded down.
+	Percent int32 `json:"percent"`
+	// What it said besides, at most 200 bytes.
+	// +optional
+	Message string `json:"message,omitempty"`
+	// The name of its pod.
+	Pod string `json:"pod"`
 }
 
 // WavesStatus is what the operator has to remember of a run's waves, for machines.

@@ -225,6 +225,12 @@ func (b *source) snapshot() (Snapshot, time.Time) {
 		s.Trouble = Trouble{Reason: pickOf(b, v1alpha1.RunNameTaken, v1alpha1.RunJobRefused, v1alpha1.RunPodsNotCreated),
 			Message: b.text(4000), Stalled: b.yes(), Retry: time.Duration(b.byte()) * time.Second}
 	}
+	for range b.n(6) {
+		s.Progress = append(s.Progress, v1alpha1.TaskProgress{Index: int32(b.n(16)), Percent: int32(b.n(100)), Message: b.text(200), Pod: "p"})
+	}
+	if b.yes() {
+		s.NextLook = b.time()
+	}
 	return s, epoch.Add(time.Duration(b.n(1200)-600) * time.Second)
 }
 

@@ -39,6 +39,10 @@ type Snapshot struct {
 	Leaving []int
 	// Unreadable are Jobs of waves that do not tell their tasks any more.
 	Unreadable []Wave
+	// Progress is what active attempts say of themselves, as of the last look; NextLook is when to look again, zero where
+	// the operator does not.
+	Progress []v1alpha1.TaskProgress
+	NextLook time.Time
 	// Trouble is what keeps the run from going on, or at least one of its waves from having pods.
 	Trouble Trouble
 	// MaxParallelism is the operator's ceiling on spec.parallelism.

@@ -59,10 +59,27 @@ func (p *planner) report() {
 	s.Phase = p.phase()
 	p.Urgent = s.Phase != before || p.finished()
 	p.Awaited = p.awaited()
+	p.keepProgress()
 	p.warn()
 	p.keepPacking()
 	p.summarize()
 	p.fit()
+}
+
+// keepProgress takes over what attempts say of themselves, while they are active.
+func (p *planner) keepProgress() {
+	p.Status.Progress = nil
+	if p.finished() {
+		return
+	}
+	for _, said := range p.Progress {
+		if task := int(said.Index); task < len(p.ledger) && p.ledger[task].State == ledger.Active {
+			p.Status.Progress = append(p.Status.Progress, said)
+		}
+	}
+	if !p.NextLook.IsZero() {
+		p.wake(p.NextLook)
+	}
 }
 
 // awaited is true when something can start only once the status is written: another wave, or a task that is pending

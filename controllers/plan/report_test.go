@@ -236,6 +236,34 @@ func TestRecord(t *testing.T) {
 }
 
 // TestStatusSize: hostile texts and 100,000 tasks in the worst order keep within 100 KiB.
+func TestProgress(t *testing.T) {
+	said := []v1alpha1.TaskProgress{{Index: 1, Percent: 30, Pod: "a"}, {Index: 2, Percent: 40, Pod: "b"}, {Index: 7, Percent: 1, Pod: "c"}}
+	look := func(w *world) *Plan {
+		s := w.snapshot(w.fresh())
+		s.Progress, s.NextLook = said, w.now.Add(time.Minute)
+		return Make(s, w.now)
+	}
+	t.Run("what active attempts say is kept, and looked for again", func(t *testing.T) {
+		w := started(tasks(3))
+		w.succeed(2)
+		p := look(w)
+		expect(t, "progress", fmt.Sprint(p.Status.Progress), fmt.Sprint(said[:1]))
+		expect(t, "looks again", p.WakeAt, w.now.Add(IdleAfter))
+		w.now = w.now.Add(time.Hour)
+		expect(t, "looks again", look(w).WakeAt, w.now.Add(time.Minute))
+	})
+	t.Run("nothing of it is left once the run has finished", func(t *testing.T) {
+		w := started(tasks(3))
+		w.succeed(0, 1, 2)
+		expect(t, "progress", len(look(w).Status.Progress), 0)
+	})
+	t.Run("the attempt after it says its own", func(t *testing.T) {
+		w := started(tasks(3))
+		w.fail(exitCode(1, w.now), 1)
+		expect(t, "progress", fmt.Sprint(look(w).Status.Progress), fmt.Sprint(said[1:2]))
+	})
+}
+
 func TestStatusSize(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	const n = 100_000

@@ -98,13 +98,28 @@ func (c *MovedClock) Forward(d time.Duration) { c.ahead.Add(int64(d)) }
 // Logs are the logs of all pods.
 type Logs struct {
 	mutex sync.Mutex
-	read  []string
+	says  string
+	reads int
+}
+
+// Say has each log end with these lines.
+func (l *Logs) Say(lines string) {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	l.says = lines
+}
+
+// Reads is how often a log was read.
+func (l *Logs) Reads() int {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	return l.reads
 }
 
 // Tail implements controllers.LogReader.
 func (l *Logs) Tail(_ context.Context, _, pod, container string, _ int64) ([]byte, error) {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	l.read = append(l.read, pod)
-	return fmt.Appendf(nil, "the end of %s in %s\n", container, pod), nil
+	l.reads++
+	return fmt.Appendf(nil, "the end of %s in %s\n%s", container, pod, l.says), nil
 }

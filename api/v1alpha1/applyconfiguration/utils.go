@@ -50,6 +50,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.RetryRuleApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("StartupPolicy"):
 		return &apiv1alpha1.StartupPolicyApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("TaskProgress"):
+		return &apiv1alpha1.TaskProgressApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("WavesStatus"):
 		return &apiv1alpha1.WavesStatusApplyConfiguration{}
 

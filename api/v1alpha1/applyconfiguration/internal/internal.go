@@ -205,6 +205,14 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - state
+    - name: progress
+      type:
+        list:
+          elementType:
+            namedType: com.github.batchrun.batchrun.api.v1alpha1.TaskProgress
+          elementRelationship: associative
+          keys:
+          - index
     - name: reruns
       type:
         list:
@@ -421,6 +429,21 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: unschedulableDeadlineSeconds
       type:
         scalar: numeric
+- name: com.github.batchrun.batchrun.api.v1alpha1.TaskProgress
+  map:
+    fields:
+    - name: index
+      type:
+        scalar: numeric
+    - name: message
+      type:
+        scalar: string
+    - name: percent
+      type:
+        scalar: numeric
+    - name: pod
+      type:
+        scalar: string
 - name: com.github.batchrun.batchrun.api.v1alpha1.WavesStatus
   map:
     fields:

@@ -42,6 +42,9 @@ type BatchRunStatusApplyConfiguration struct {
 	Failures []AttemptApplyConfiguration `json:"failures,omitempty"`
 	// The first succeeded attempts, at most 5.
 	Successes []AttemptApplyConfiguration `json:"successes,omitempty"`
+	// What active attempts say of themselves, by lines such as "::batchrun progress=0.37 message=epoch 3" in their logs: at
+	// most 5, those of the lowest indexes. Looked for about once a minute, but not where logs.keep is None.
+	Progress []TaskProgressApplyConfiguration `json:"progress,omitempty"`
 	// When the operator started the run's first attempt, or the first after it was resumed.
 	StartTime *v1.Time `json:"startTime,omitempty"`
 	// When the run finished: succeeded, failed or cancelled.
@@ -188,6 +191,19 @@ func (b *BatchRunStatusApplyConfiguration) WithSuccesses(values ...*AttemptApply
 			panic("nil value passed to WithSuccesses")
 		}
 		b.Successes = append(b.Successes, *values[i])
+	}
+	return b
+}
+
+// WithProgress adds the given value to the Progress field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Progress field.
+func (b *BatchRunStatusApplyConfiguration) WithProgress(values ...*TaskProgressApplyConfiguration) *BatchRunStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithProgress")
+		}
+		b.Progress = append(b.Progress, *values[i])
 	}
 	return b
 }
