@@ -51,8 +51,8 @@ type BatchRunReconciler struct {
 	Recorder events.EventRecorder
 	// Clock tells the time.
 	Clock clock.PassiveClock
-	// MaxParallelism is the ceiling on spec.parallelism, and its default.
-	MaxParallelism int
+	// Limits are what any run can have.
+	Limits plan.Limits
 
 	vanished *vanishedPods
 	// adjusted has the generation of each Job as of the operator's last change to it.

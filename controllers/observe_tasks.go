@@ -35,7 +35,7 @@ type rememberedTable struct {
 func (r *BatchRunReconciler) observeTasks(ctx context.Context, s *plan.Snapshot) error {
 	run := s.Run
 	if run.Spec.Parameters == nil {
-		s.Tasks = parameters.ArrayTable(run.Spec.TaskCount())
+		setTasks(s, parameters.ArrayTable(run.Spec.TaskCount()))
 		return nil
 	}
 	revisions, err := r.listRevisions(ctx, r.Client, run, client.MatchingFields{revisionsByRun: string(run.UID)})
@@ -48,7 +48,7 @@ func (r *BatchRunReconciler) observeTasks(ctx context.Context, s *plan.Snapshot)
 	}
 	switch {
 	case err == nil:
-		s.Tasks = table
+		setTasks(s, table)
 	case errors.Is(err, parameters.ErrNoTasks):
 		s.Trouble = plan.Trouble{Reason: v1alpha1.RunNoTasks, Stalled: true,
 			Message: "spec.parameters leaves no task: exclude fewer combinations"}
@@ -58,6 +58,15 @@ func (r *BatchRunReconciler) observeTasks(ctx context.Context, s *plan.Snapshot)
 		return r.revisionsLost(ctx, s, len(revisions), err)
 	}
 	return nil
+}
+
+// setTasks adds the table of the run's tasks to the snapshot, unless they are too many.
+func setTasks(s *plan.Snapshot, table *parameters.Table) {
+	if trouble, is := s.TooManyTasks(table.Present().Len() + table.New()); is {
+		s.Trouble = trouble
+		return
+	}
+	s.Tasks = table
 }
 
 // revisionsLost makes sure that it is not only the cache that lacks what tells the tasks.

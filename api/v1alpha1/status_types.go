@@ -354,6 +354,8 @@ const (
 	WarningRerunOutOfRange = "RerunOutOfRange"
 	// WarningParameterHidden: a container sets a variable of a parameter's name itself, so it does not see the parameter.
 	WarningParameterHidden = "ParameterHidden"
+	// WarningAboveLimit: the cluster's admin allows less than the spec says, which holds instead.
+	WarningAboveLimit = "AboveLimit"
 	// WarningRerunWithoutEffect: the run would fail again at once, or spec.cancel holds it; nothing was rerun.
 	WarningRerunWithoutEffect = "RerunWithoutEffect"
 )

@@ -22,6 +22,7 @@ import (
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
 	"github.com/batchrun/batchrun/controllers"
+	"github.com/batchrun/batchrun/controllers/plan"
 )
 
 // shutdownTimeout is for how long running reconciles may go on after a signal. It is shorter than the grace period of
@@ -43,7 +44,7 @@ type options struct {
 	probeAddress   string
 	leaderElect    bool
 	leaseNamespace string
-	maxParallelism int
+	limits         plan.Limits
 	concurrency    int
 	qps            float64
 	burst          int
@@ -58,7 +59,10 @@ func parseOptions() options {
 	flag.BoolVar(&o.leaderElect, "leader-elect", false, "Let one of several replicas be active.")
 	flag.StringVar(&o.leaseNamespace, "leader-election-namespace", "",
 		"Namespace of the lease that the active replica holds; by default the operator's own. Needed with --leader-elect outside of a pod.")
-	flag.IntVar(&o.maxParallelism, "max-parallelism", 1000, "Ceiling on, and default of, a run's parallelism.")
+	flag.IntVar(&o.limits.MaxParallelism, "max-parallelism", 1000, "Ceiling on, and default of, a run's parallelism.")
+	flag.IntVar(&o.limits.MaxTasks, "max-tasks", 0, "The most tasks a run can have; 0: as many as the API lets it.")
+	flag.DurationVar(&o.limits.DefaultTTL, "default-ttl", 7*24*time.Hour, "Default of a run's ttlSecondsAfterFinished.")
+	flag.DurationVar(&o.limits.MaxTTL, "max-ttl", 0, "Ceiling on a run's ttlSecondsAfterFinished; 0: none.")
 	flag.IntVar(&o.concurrency, "concurrency", 8, "Number of runs that are reconciled at once.")
 	flag.Float64Var(&o.qps, "kube-api-qps", 200, "Requests a second to the API server.")
 	flag.IntVar(&o.burst, "kube-api-burst", 400, "Requests to the API server in a burst.")
@@ -77,8 +81,13 @@ func main() {
 }
 
 func run(o options) error {
-	if o.maxParallelism < 1 {
-		return fmt.Errorf("--max-parallelism must be at least 1, is %d", o.maxParallelism)
+	switch l := o.limits; {
+	case l.MaxParallelism < 1:
+		return fmt.Errorf("--max-parallelism must be at least 1, is %d", l.MaxParallelism)
+	case l.MaxTasks < 0:
+		return fmt.Errorf("--max-tasks must be at least 1, or 0 for no limit, is %d", l.MaxTasks)
+	case l.DefaultTTL < 0 || l.MaxTTL < 0:
+		return fmt.Errorf("--default-ttl and --max-ttl must not be negative, are %s and %s", l.DefaultTTL, l.MaxTTL)
 	}
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
@@ -118,12 +127,12 @@ func run(o options) error {
 		return err
 	}
 	reconciler := &controllers.BatchRunReconciler{
-		Client:         mgr.GetClient(),
-		Live:           mgr.GetAPIReader(),
-		Logs:           controllers.PodLogs{Client: clientset},
-		Recorder:       mgr.GetEventRecorder("batchrun"),
-		Clock:          clock.RealClock{},
-		MaxParallelism: o.maxParallelism,
+		Client:   mgr.GetClient(),
+		Live:     mgr.GetAPIReader(),
+		Logs:     controllers.PodLogs{Client: clientset},
+		Recorder: mgr.GetEventRecorder("batchrun"),
+		Clock:    clock.RealClock{},
+		Limits:   o.limits,
 	}
 	ctx := ctrl.SetupSignalHandler()
 	if err := reconciler.SetupWithManager(ctx, mgr, o.concurrency); err != nil {

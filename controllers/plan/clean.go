@@ -22,7 +22,7 @@ func (p *planner) clean() {
 			return
 		}
 	}
-	deadline := finishedAt.Add(p.spec.TTL())
+	deadline := finishedAt.Add(p.ttl())
 	if p.now.Before(deadline) {
 		p.wake(deadline)
 		return

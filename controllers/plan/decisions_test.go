@@ -20,7 +20,7 @@ func planning(n, next int, stored ledger.Ledger) *planner {
 	run.Spec.Completions = ptr.To(int32(n))
 	run.Status.Waves.Next, run.Status.Waves.Open = int32(next), indexset.Interval(0, next-1).String()
 	p := &planner{
-		Snapshot: Snapshot{Run: run, Ledger: stored, Tasks: parameters.ArrayTable(n), MaxParallelism: 10},
+		Snapshot: Snapshot{Run: run, Ledger: stored, Tasks: parameters.ArrayTable(n), Limits: Limits{MaxParallelism: 10}},
 		now:      epoch, spec: &run.Spec, ledger: append(ledger.Ledger{}, stored...), present: indexset.Interval(0, n-1),
 	}
 	p.Status = *run.Status.DeepCopy()
@@ -219,16 +219,13 @@ func TestWhatKeepsARunFromGoingOn(t *testing.T) {
 		edit            func(*planner)
 		reason, message string
 	}{
-		"nothing":                             {func(*planner) {}, v1alpha1.RunProgressing, "attempts are active or about to start"},
-		"a pod that waits":                    {func(p *planner) { p.Waves[0].Pods = []Pod{waits(1, long)} }, v1alpha1.RunUnschedulable, first},
-		"two of them":                         {func(p *planner) { p.Waves[0].Pods = []Pod{waits(1, long), waits(2, long)} }, v1alpha1.RunUnschedulable, first + "; so do other pods"},
-		"not a pod that waits shortly":        {func(p *planner) { p.Waves[0].Pods = []Pod{waits(2, short), waits(1, long)} }, v1alpha1.RunUnschedulable, first},
-		"not one whose attempt ended":         {func(p *planner) { p.Waves[0].Pods = []Pod{waits(0, long), waits(1, long)} }, v1alpha1.RunUnschedulable, first},
-		"not one of a wave that ended":        {func(p *planner) { p.Status.Waves.Open = "1"; p.Waves[0].Pods = []Pod{waits(1, long)} }, v1alpha1.RunProgressing, "attempts are active or about to start"},
-		"the wave behind one that ended":      {func(p *planner) { p.Waves = []Wave{{Number: 7}, p.Waves[0]}; p.Waves[1].Pods = []Pod{waits(1, long)} }, v1alpha1.RunUnschedulable, first},
-		"as much parallelism as there may be": {func(p *planner) { p.spec.Parallelism = ptr.To[int32](10) }, v1alpha1.RunProgressing, "attempts are active or about to start"},
-		"more parallelism than there may be": {func(p *planner) { p.spec.Parallelism = ptr.To[int32](11) }, v1alpha1.RunProgressing,
-			"attempts are active or about to start; spec.parallelism is above the operator's ceiling of 10"},
+		"nothing":                        {func(*planner) {}, v1alpha1.RunProgressing, "attempts are active or about to start"},
+		"a pod that waits":               {func(p *planner) { p.Waves[0].Pods = []Pod{waits(1, long)} }, v1alpha1.RunUnschedulable, first},
+		"two of them":                    {func(p *planner) { p.Waves[0].Pods = []Pod{waits(1, long), waits(2, long)} }, v1alpha1.RunUnschedulable, first + "; so do other pods"},
+		"not a pod that waits shortly":   {func(p *planner) { p.Waves[0].Pods = []Pod{waits(2, short), waits(1, long)} }, v1alpha1.RunUnschedulable, first},
+		"not one whose attempt ended":    {func(p *planner) { p.Waves[0].Pods = []Pod{waits(0, long), waits(1, long)} }, v1alpha1.RunUnschedulable, first},
+		"not one of a wave that ended":   {func(p *planner) { p.Status.Waves.Open = "1"; p.Waves[0].Pods = []Pod{waits(1, long)} }, v1alpha1.RunProgressing, "attempts are active or about to start"},
+		"the wave behind one that ended": {func(p *planner) { p.Waves = []Wave{{Number: 7}, p.Waves[0]}; p.Waves[1].Pods = []Pod{waits(1, long)} }, v1alpha1.RunUnschedulable, first},
 		"a retry that is due later, and nothing active": {func(p *planner) { p.Status.Waves.Open = "" }, v1alpha1.RunWaitingForRetry,
 			"nothing is active; the next attempt is due at 2026-01-02T03:05:05Z"},
 		"a pod that does not end": {func(p *planner) { p.Waves[0].Pods = []Pod{{Task: 0, Name: "p", Node: "n", Deleting: long}} }, v1alpha1.RunPodNotEnding,

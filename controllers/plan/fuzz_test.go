@@ -202,7 +202,7 @@ func (b *source) snapshot() (Snapshot, time.Time) {
 	run := &v1alpha1.BatchRun{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "r", UID: "run", Generation: int64(b.n(9))}}
 	b.spec(&run.Spec)
 	b.status(&run.Status)
-	s := Snapshot{Run: run, MaxParallelism: b.n(10), LastStep: Step{b.time(), b.n(300)}, Packing: Packing{OK: b.yes(), Reason: "Policy", Message: b.text(200)}}
+	s := Snapshot{Run: run, Limits: Limits{MaxParallelism: b.n(10), MaxTTL: time.Duration(b.n(300)) * time.Second}, LastStep: Step{b.time(), b.n(300)}, Packing: Packing{OK: b.yes(), Reason: "Policy", Message: b.text(200)}}
 	for range b.n(14) {
 		s.Ledger = append(s.Ledger, ledger.Task{
 			State: ledger.State(b.n(int(ledger.Removed))), Execution: b.byte(), Failures: b.byte(), Disruptions: b.byte(), Growth: byte(b.n(3)),

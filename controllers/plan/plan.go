@@ -45,8 +45,7 @@ type Snapshot struct {
 	NextLook time.Time
 	// Trouble is what keeps the run from going on, or at least one of its waves from having pods.
 	Trouble Trouble
-	// MaxParallelism is the operator's ceiling on spec.parallelism.
-	MaxParallelism int
+	Limits
 }
 
 // Step is the start of a wave of the run, or of more room for one.

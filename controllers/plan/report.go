@@ -198,7 +198,7 @@ func (p *planner) summarize() {
 
 // warn sets the condition SpecWarning.
 func (p *planner) warn() {
-	p.warnings = append(p.warnings, p.hidden()...)
+	p.warnings = slices.Concat(p.warnings, p.hidden(), p.lowered())
 	if len(p.warnings) == 0 {
 		p.dropCondition(v1alpha1.ConditionSpecWarning)
 		return
@@ -266,11 +266,7 @@ func (p *planner) progress() (reason, message string) {
 	if next, ok := p.nextRetry(); ok && open.Empty() {
 		return v1alpha1.RunWaitingForRetry, "nothing is active; the next attempt is due at " + next.UTC().Format(time.RFC3339)
 	}
-	message = "attempts are active or about to start"
-	if p.spec.Parallelism != nil && int(*p.spec.Parallelism) > p.MaxParallelism {
-		message += fmt.Sprintf("; spec.parallelism is above the operator's ceiling of %d", p.MaxParallelism)
-	}
-	return v1alpha1.RunProgressing, message
+	return v1alpha1.RunProgressing, "attempts are active or about to start"
 }
 
 // podsTrouble says what keeps pods of the open waves from going on; an empty reason where nothing has for long.

@@ -27,7 +27,7 @@ func TestFirstWave(t *testing.T) {
 	})
 	t.Run("a wave is no larger than a Job can well be", func(t *testing.T) {
 		w := newWorld(tasks(2500))
-		w.ceiling = 5000
+		w.limits.MaxParallelism = 5000
 		expect(t, "waves", waves(w), "0: 1000 tasks at once of 0-999; 1: 1000 tasks at once of 1000-1999; 2: 500 tasks at once of 2000-2499")
 	})
 	t.Run("where tasks cannot be packed, wave 0 carries every task of an array", func(t *testing.T) {
@@ -37,13 +37,13 @@ func TestFirstWave(t *testing.T) {
 	})
 	t.Run("the operator's ceiling is the default parallelism", func(t *testing.T) {
 		w := newWorld(tasks(900))
-		w.ceiling = 800
-		expect(t, "parallelism", Make(w.snapshot(w.fresh()), w.now).Start[0].Parallelism, w.ceiling)
+		w.limits.MaxParallelism = 800
+		expect(t, "parallelism", Make(w.snapshot(w.fresh()), w.now).Start[0].Parallelism, w.limits.MaxParallelism)
 	})
 	t.Run("the operator's ceiling bounds spec.parallelism", func(t *testing.T) {
 		w := newWorld(tasks(900), atOnce(900))
-		w.ceiling = 800
-		expect(t, "parallelism", Make(w.snapshot(w.fresh()), w.now).Start[0].Parallelism, w.ceiling)
+		w.limits.MaxParallelism = 800
+		expect(t, "parallelism", Make(w.snapshot(w.fresh()), w.now).Start[0].Parallelism, w.limits.MaxParallelism)
 	})
 	t.Run("a run that is suspended from the start starts nothing", func(t *testing.T) {
 		w := started(tasks(3), suspended(true))

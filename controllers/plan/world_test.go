@@ -25,7 +25,7 @@ type world struct {
 	run     *v1alpha1.BatchRun
 	version int
 	now     time.Time
-	ceiling int
+	limits  Limits
 	jobs    map[int]*simJob
 	// revisions are the recorded versions of spec.parameters.
 	revisions []*v1alpha1.Parameters
@@ -72,7 +72,7 @@ type simJob struct {
 func newWorld(edits ...func(*v1alpha1.BatchRunSpec)) *world {
 	run := &v1alpha1.BatchRun{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "r", UID: "run"}}
 	w := &world{
-		run: run, now: epoch, ceiling: 1000, packing: Packing{OK: true, Reason: v1alpha1.PackedPolicyInstalled}, jobs: map[int]*simJob{}, foreign: map[int]bool{},
+		run: run, now: epoch, limits: Limits{MaxParallelism: 1000}, packing: Packing{OK: true, Reason: v1alpha1.PackedPolicyInstalled}, jobs: map[int]*simJob{}, foreign: map[int]bool{},
 		ended: map[v1alpha1.Reason]int{}, waited: map[v1alpha1.Reason]int{},
 		written: func(_, _ *v1alpha1.BatchRunStatus) {}, podSucceeded: func(int) {}, jobCleaned: func(*simJob) {},
 	}
@@ -122,7 +122,7 @@ func (w *world) snapshot(v view) Snapshot {
 	if err != nil {
 		panic(err)
 	}
-	s := Snapshot{Run: v.run, Ledger: stored, MaxParallelism: w.ceiling, Packing: w.packing, LastStep: w.lastStep}
+	s := Snapshot{Run: v.run, Ledger: stored, Limits: w.limits, Packing: w.packing, LastStep: w.lastStep}
 	s.Tasks = parameters.ArrayTable(v.run.Spec.TaskCount())
 	if v.run.Spec.Parameters != nil {
 		if s.Tasks, err = parameters.NewTable(v.revisions, v.run.Spec.Parameters); err != nil {

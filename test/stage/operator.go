@@ -18,6 +18,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/batchrun/batchrun/controllers"
+	"github.com/batchrun/batchrun/controllers/plan"
 )
 
 const (
@@ -34,7 +35,7 @@ type Operator struct {
 }
 
 // startOperator starts an operator that may do what its service account may.
-func startOperator(namespace string, w *Wire, clock *MovedClock, logs controllers.LogReader) *Operator {
+func startOperator(namespace string, w *Wire, clock *MovedClock, logs controllers.LogReader, limits plan.Limits) *Operator {
 	GinkgoHelper()
 	restConfig := rest.CopyConfig(Cfg)
 	restConfig.Impersonate = rest.ImpersonationConfig{UserName: OperatorUser}
@@ -60,7 +61,7 @@ func startOperator(namespace string, w *Wire, clock *MovedClock, logs controller
 	}
 	o := &Operator{Wire: w, stopped: make(chan struct{}), reconciler: &controllers.BatchRunReconciler{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Logs: logs,
-		Recorder: mgr.GetEventRecorder("batchrun"), Clock: clock, MaxParallelism: 1000,
+		Recorder: mgr.GetEventRecorder("batchrun"), Clock: clock, Limits: limits,
 	}}
 	var operatorContext context.Context
 	operatorContext, o.cancel = context.WithCancel(Ctx)

@@ -25,6 +25,7 @@ import (
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
 	"github.com/batchrun/batchrun/controllers"
+	"github.com/batchrun/batchrun/controllers/plan"
 )
 
 // Stage is what a test plays on: a namespace with a kubelet and an operator of its own, and a history of its runs,
@@ -36,6 +37,8 @@ type Stage struct {
 	History   *History
 	Clock     *MovedClock
 	Logs      controllers.LogReader
+	// Limits are those of the operators that are started after it was set.
+	Limits plan.Limits
 }
 
 // NewStage sets a stage whose pods follow the script.
@@ -47,7 +50,7 @@ func NewStage(s Script) *Stage {
 // NewStageWith sets a stage whose operator has this connection to the API server.
 func NewStageWith(s Script, w *Wire) *Stage {
 	GinkgoHelper()
-	st := &Stage{Namespace: NewNamespace(), Clock: &MovedClock{}, Logs: &Logs{}}
+	st := &Stage{Namespace: NewNamespace(), Clock: &MovedClock{}, Logs: &Logs{}, Limits: plan.Limits{MaxParallelism: 1000}}
 	stageContext, cancel := context.WithCancel(Ctx)
 	DeferCleanup(func() {
 		st.Operator.Kill()
@@ -58,7 +61,7 @@ func NewStageWith(s Script, w *Wire) *Stage {
 	})
 	st.History = keepHistory(stageContext, st.Namespace)
 	st.Kubelet = startKubelet(stageContext, st.Namespace, s)
-	st.Operator = startOperator(st.Namespace, w, st.Clock, st.Logs)
+	st.Operator = startOperator(st.Namespace, w, st.Clock, st.Logs, st.Limits)
 	return st
 }
 
@@ -77,7 +80,7 @@ func (s *Stage) RestartWith(next *Wire) {
 	GinkgoHelper()
 	s.Operator.Kill()
 	next.NoPolicy = s.Operator.Wire.NoPolicy
-	s.Operator = startOperator(s.Namespace, next, s.Clock, s.Logs)
+	s.Operator = startOperator(s.Namespace, next, s.Clock, s.Logs, s.Limits)
 }
 
 // specOf reads the YAML of a spec; the template, where it has none, is one container on the stage's node.

@@ -16,7 +16,7 @@ import (
 func (s *Stage) SeeAll() {
 	GinkgoHelper()
 	s.Operator.Kill()
-	s.Operator = startOperator(metav1.NamespaceAll, &Wire{}, s.Clock, s.Logs)
+	s.Operator = startOperator(metav1.NamespaceAll, &Wire{}, s.Clock, s.Logs, s.Limits)
 }
 
 // Tenant is the client of a user who has the cluster's role edit in one namespace, and no other rights.
