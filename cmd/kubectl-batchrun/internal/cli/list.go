@@ -107,10 +107,14 @@ func (p *plugin) printTable(ctx context.Context, c *cluster, o listOptions) erro
 		return err
 	}
 	const accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
-	text, err := api.Get().NamespaceIfScoped(c.namespace, c.namespace != "").Resource("batchruns").
-		VersionedParams(&metav1.ListOptions{LabelSelector: o.selector}, metav1.ParameterCodec).SetHeader("Accept", accept).Do(ctx).Raw()
-	if err != nil {
+	result := api.Get().NamespaceIfScoped(c.namespace, c.namespace != "").Resource("batchruns").
+		VersionedParams(&metav1.ListOptions{LabelSelector: o.selector}, metav1.ParameterCodec).SetHeader("Accept", accept).Do(ctx)
+	if err := result.Error(); err != nil { // Raw would not read what the API server says of it
 		return c.explained(err, "")
+	}
+	text, err := result.Raw()
+	if err != nil {
+		return err
 	}
 	table := &metav1.Table{}
 	if err := json.Unmarshal(text, table); err != nil {

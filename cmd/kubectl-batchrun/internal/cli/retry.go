@@ -22,7 +22,7 @@ func (p *plugin) retryCommand() *cobra.Command {
 			"They start as new, with the present template and limits: what failed before does not count. It sets spec.rerun with a " +
 			"token of its own.",
 		Example: example("kubectl batchrun retry train", "kubectl batchrun retry train --tasks 3,7-9"),
-		Args:    cobra.ExactArgs(1), ValidArgsFunction: p.completeRuns(1),
+		Args:    oneRun, ValidArgsFunction: p.completeRuns(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.retry(cmd.Context(), nameOf(args[0]), all, tasks)
 		},
@@ -62,7 +62,7 @@ func (p *plugin) retry(ctx context.Context, name string, all bool, tasks string)
 	if tasks != "" {
 		rerun["indexes"] = tasks
 	}
-	if err := p.change(ctx, c, run, map[string]any{"rerun": rerun}); err != nil {
+	if err := p.change(ctx, c, run, "rerun", rerun); err != nil {
 		return err
 	}
 	if ptr.Deref(run.Spec.Suspend, false) {
