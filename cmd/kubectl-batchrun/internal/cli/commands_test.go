@@ -58,6 +58,8 @@ func TestWhatCommonlyGoesWrongIsSaidInWords(t *testing.T) {
 			[]string{"the cluster does not know you: log in anew"}},
 		{"the API server is away", func(p *played) { p.Close() }, "list", 1, []string{"the API server does not answer", "connection refused"}},
 		{"no name", nil, "get", 1, []string{"kubectl batchrun get needs the name of one run", "list shows"}},
+		{"retry of no such task", nil, "retry run --tasks 0-7", 1, []string{"run run has no task 1: kubectl batchrun tasks run lists them"}},
+		{"an unknown dry run", nil, "create -f testdata/job.yaml --dry-run=maybe", 1, []string{"none, client, server"}},
 		{"no names", nil, "suspend", 1, []string{"kubectl batchrun suspend needs the name of a run"}},
 		{"a context that is not there", nil, "list --context nosuch", 1, []string{"nosuch"}},
 	} {
@@ -196,5 +198,14 @@ func TestAFollowedTaskIsFollowedThroughItsAttempts(t *testing.T) {
 	p.setRuns(active("run", ledger.Task{State: ledger.Succeeded}))
 	if code := <-c.code; code != 0 || c.out.text() != "first\nsecond\n" || strings.Contains(c.errOut.text(), "error") {
 		t.Errorf("code %d: %s%s", code, c.out.text(), c.errOut.text())
+	}
+}
+
+func TestAClientDryRunShowsWhatAJobBecomes(t *testing.T) {
+	p := play(t)
+	p.Close() // it needs none
+	out, errOut, code := p.run(t, "create", "-f", "testdata/job.yaml", "--dry-run=client", "-o", "yaml")
+	if code != 0 || !strings.HasPrefix(out, "apiVersion: batchrun.io/v1alpha1\nkind: BatchRun\n") {
+		t.Errorf("code %d: %s%s", code, out, errOut)
 	}
 }

@@ -110,7 +110,7 @@ func (o *logsOptions) tasks(run *record.Run) ([]record.Task, error) {
 	case o.task >= 0:
 		task, ok := run.Task(o.task)
 		if !ok {
-			return nil, fmt.Errorf("run %s has no task %d: kubectl batchrun tasks %s lists them", run.Name, o.task, run.Name)
+			return nil, noTask(run, o.task)
 		}
 		return []record.Task{task}, nil
 	case o.failed:
@@ -133,6 +133,10 @@ func (o *logsOptions) tasks(run *record.Run) ([]record.Task, error) {
 		return all, nil
 	}
 	return nil, fmt.Errorf("run %s has %d tasks: choose with --task INDEX, --failed or --all", run.Name, len(all))
+}
+
+func noTask(run *record.Run, index int) error {
+	return fmt.Errorf("run %s has no task %d: kubectl batchrun tasks %s lists them", run.Name, index, run.Name)
 }
 
 // pick is the attempt of a task that the flags ask for.

@@ -9,6 +9,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
+	"github.com/batchrun/batchrun/cmd/kubectl-batchrun/internal/record"
 	"github.com/batchrun/batchrun/controllers/indexset"
 )
 
@@ -34,7 +35,8 @@ func (p *plugin) retryCommand() *cobra.Command {
 }
 
 func (p *plugin) retry(ctx context.Context, name string, all bool, tasks string) error {
-	if _, err := indexset.Parse(tasks); err != nil {
+	indexes, err := indexset.Parse(tasks)
+	if err != nil {
 		return fmt.Errorf("--tasks: %w", err)
 	}
 	c, err := p.cluster()
@@ -44,6 +46,15 @@ func (p *plugin) retry(ctx context.Context, name string, all bool, tasks string)
 	run, err := c.run(ctx, name)
 	if err != nil {
 		return err
+	}
+	known, err := record.New(run, nil, nil)
+	if err != nil {
+		return err
+	}
+	for index := range indexes.All() {
+		if _, ok := known.Task(index); !ok && run.Status.Phase != "" {
+			return noTask(known, index)
+		}
 	}
 	scope, what := any(v1alpha1.RerunFailed), count(int(run.Status.Failed), "failed task")
 	switch {
