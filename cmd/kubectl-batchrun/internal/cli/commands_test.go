@@ -10,6 +10,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
@@ -207,5 +208,41 @@ func TestAClientDryRunShowsWhatAJobBecomes(t *testing.T) {
 	out, errOut, code := p.run(t, "create", "-f", "testdata/job.yaml", "--dry-run=client", "-o", "yaml")
 	if code != 0 || !strings.HasPrefix(out, "apiVersion: batchrun.io/v1alpha1\nkind: BatchRun\n") {
 		t.Errorf("code %d: %s%s", code, out, errOut)
+	}
+}
+
+func TestAListIsReadPageByPage(t *testing.T) {
+	p := play(t)
+	table := func(more string, names ...string) *metav1.Table {
+		table := &metav1.Table{TypeMeta: metav1.TypeMeta{Kind: "Table", APIVersion: "meta.k8s.io/v1"}, ListMeta: metav1.ListMeta{Continue: more},
+			ColumnDefinitions: []metav1.TableColumnDefinition{{Name: "Name", Type: "string"}, {Name: "Reason", Type: "string", Priority: 1}}}
+		for _, name := range names {
+			object := fmt.Sprintf(`{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{"name":%q,"namespace":"of-%s"}}`, name, name)
+			table.Rows = append(table.Rows, metav1.TableRow{Cells: []any{name, "why"}, Object: runtime.RawExtension{Raw: []byte(object)}})
+		}
+		return table
+	}
+	answer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		query := r.URL.Query()
+		if query.Get("limit") != "500" || query.Get("labelSelector") != "a=b" {
+			t.Errorf("asked for %s", r.URL)
+		}
+		if query.Get("continue") == "" {
+			writeJSON(w, http.StatusOK, table("more", "one", "two"))
+			return
+		}
+		writeJSON(w, http.StatusOK, table("", "three"))
+	})
+	p.set(runsPath, answer)
+	p.set("/apis/batchrun.io/v1alpha1/batchruns", answer)
+	for args, want := range map[string]string{
+		"list -l a=b":                 "NAME\none\ntwo\nthree\n",
+		"list -l a=b -o wide":         "NAME    REASON\none     why\ntwo     why\nthree   why\n",
+		"list -l a=b --no-headers":    "one\ntwo\nthree\n",
+		"list -l a=b -A --no-headers": "of-one     one\nof-two     two\nof-three   three\n",
+	} {
+		if out, errOut, code := p.run(t, strings.Fields(args)...); code != 0 || out != want {
+			t.Errorf("%s: code %d, %q %s", args, code, out, errOut)
+		}
 	}
 }
