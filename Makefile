@@ -22,11 +22,12 @@ help: ## Show this list.
 ##@ Develop
 
 .PHONY: generate
-generate: ## Write everything that is generated: deep copies, apply configurations, CRD, roles, reference page.
+generate: ## Write everything that is generated: deep copies, apply configurations, CRD, roles, reference pages.
 	$(CONTROLLER_GEN) object applyconfiguration paths=./api/...
 	$(CONTROLLER_GEN) rbac:roleName=batchrun-operator paths=./controllers/... output:rbac:dir=config/rbac
 	$(CONTROLLER_GEN) crd:generateEmbeddedObjectMeta=true paths=./api/v1alpha1 output:stdout | \
 		go run ./hack/crd -crd $(CRD) -reference $(REFERENCE)
+	$(MAKE) plugin-docs
 
 .PHONY: build
 build: ## Build the operator into bin/.

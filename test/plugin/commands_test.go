@@ -6,7 +6,9 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
 	. "github.com/batchrun/batchrun/test/stage"
@@ -136,8 +138,16 @@ var _ = Describe("The plugin", func() {
 		s.Merge([]byte(`{"metadata":{"labels":{"kustomize.toolkit.fluxcd.io/name":"apps"}}}`))
 		r := f.run("suspend", "run")
 		Expect(r.Code).To(BeZero())
-		Expect(r.Err).To(ContainSubstring("warning: Flux applies run run from a repository"))
+		Expect(r.Err).To(ContainSubstring("Flux applies run run from a repository, which does not set spec.suspend"))
 		s.Eventually(func(g Gomega, run *v1alpha1.BatchRun) { g.Expect(ptr.Deref(run.Spec.Suspend, false)).To(BeTrue()) })
+
+		flux := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"suspend": false}}}
+		flux.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("BatchRun"))
+		flux.SetNamespace(s.Namespace)
+		flux.SetName("run")
+		Expect(K8sClient.Apply(Ctx, client.ApplyConfigurationFromUnstructured(flux), client.FieldOwner("kustomize-controller"),
+			client.ForceOwnership)).To(Succeed())
+		Expect(f.run("suspend", "run").Err).To(ContainSubstring("warning: Flux applies spec.suspend of run run from a repository"))
 	})
 
 	It("has two names, and completes those of runs and namespaces", func() {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -71,8 +72,13 @@ func TestConvertAndLintNeedNoCluster(t *testing.T) {
 	if code != 0 || !strings.Contains(notes, job+":5: Secret s stays as it is") || strings.Count(converted, "\n---\n") != 1 {
 		t.Errorf("code %d, notes %q, out:\n%s", code, notes, converted)
 	}
-	out, notes, code := offline(t, converted, "lint", "-f", "-")
+	out, notes, code := offline(t, converted, "lint", "-f", "-", "--site-rules", "none")
 	if code != 0 || out != "" || !strings.Contains(notes, "1 BatchRun, nothing to mend") {
+		t.Errorf("code %d, notes %q, out:\n%s", code, notes, out)
+	}
+	out, notes, code = offline(t, converted, "lint", "-f", "-")
+	if code != 1 || !strings.Contains(out, "has no request of cpu and memory: set resources.requests to what the program needs (site rule)") ||
+		!strings.Contains(notes, "--site-rules") {
 		t.Errorf("code %d, notes %q, out:\n%s", code, notes, out)
 	}
 	out, notes, code = offline(t, strings.Replace(converted, "spec: {template", "spec: {completions: 0, template", 1), "lint", "-f", "-")
@@ -163,13 +169,23 @@ func TestExitCodes(t *testing.T) {
 		"a code":         {exitError{errors.New("late"), 124}, 124, "error: late\n"},
 		"a silent code":  {exitError{errSilent, 2}, 2, ""},
 		"a wrapped code": {fmt.Errorf("so: %w", exitError{errors.New("late"), 124}), 124, "error: late\n"},
+		"several":        {errors.Join(errors.New("one"), nil, errors.Join(errors.New("two"))), 1, "error: one\nerror: two\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			streams, _, _, errOut := genericiooptions.NewTestIOStreams()
-			if code := exitCode(test.err, streams); code != test.code || errOut.String() != test.text {
+			if code := exitCode(t.Context(), test.err, streams); code != test.code || errOut.String() != test.text {
 				t.Errorf("got %d, %q", code, errOut.String())
 			}
 		})
+	}
+}
+
+func TestASignalEndsACommandSilently(t *testing.T) {
+	streams, _, _, errOut := genericiooptions.NewTestIOStreams()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if code := exitCode(ctx, context.Canceled, streams); code != 130 || errOut.Len() > 0 {
+		t.Errorf("got %d, %q", code, errOut.String())
 	}
 }
 

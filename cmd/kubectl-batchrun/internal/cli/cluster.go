@@ -6,9 +6,8 @@ import (
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -73,29 +72,24 @@ func (c *cluster) run(ctx context.Context, name string) (*v1alpha1.BatchRun, err
 	return run, nil
 }
 
-// explained puts what commonly goes wrong with a run into words that say what to do.
-func (c *cluster) explained(err error, name string) error {
-	switch {
-	case meta.IsNoMatchError(err):
-		return fmt.Errorf("this cluster has no BatchRuns: the operator is not installed (%w)", err)
-	case apierrors.IsNotFound(err):
-		return fmt.Errorf("there is no run %q in namespace %q: list shows those there are, -n chooses another namespace", name, c.namespace)
+// pods lists the pods of a run that are there; with the name of a Job those of this wave.
+func (c *cluster) pods(ctx context.Context, run *v1alpha1.BatchRun, job string) ([]corev1.Pod, error) {
+	labels := client.MatchingLabels{v1alpha1.LabelRunUID: string(run.UID)}
+	if job != "" {
+		labels[batchv1.JobNameLabel] = job
 	}
-	return err
-}
-
-// pods lists the pods of a run that are there.
-func (c *cluster) pods(ctx context.Context, run *v1alpha1.BatchRun) ([]corev1.Pod, error) {
 	var pods []corev1.Pod
-	list := &corev1.PodList{}
+	token := ""
 	for {
-		err := c.List(ctx, list, client.InNamespace(run.Namespace), client.Limit(page), client.Continue(list.Continue),
-			client.MatchingLabels{v1alpha1.LabelRunUID: string(run.UID)})
+		list := &corev1.PodList{}
+		err := c.List(ctx, list, client.InNamespace(run.Namespace), client.Limit(page), client.Continue(token), labels)
 		if err != nil {
 			return nil, fmt.Errorf("listing the pods of the run: %w", err)
 		}
-		pods = append(pods, list.Items...)
-		if list.Continue == "" {
+		for i := range list.Items {
+			pods = append(pods, record.Slim(&list.Items[i]))
+		}
+		if token = list.Continue; token == "" {
 			return pods, nil
 		}
 	}
@@ -124,7 +118,7 @@ func (p *plugin) record(ctx context.Context, c *cluster, name string) (*record.R
 	if err != nil {
 		p.note("Without the parameters of the tasks: %s", err)
 	}
-	pods, err := c.pods(ctx, run)
+	pods, err := c.pods(ctx, run, "")
 	if err != nil {
 		p.note("Without what the pods tell: %s", err)
 	}

@@ -17,7 +17,7 @@ import (
 
 func (p *plugin) createCommand() *cobra.Command {
 	var files []string
-	var dryRun bool
+	var dryRun string
 	printFlags := genericclioptions.NewPrintFlags("created")
 	command := &cobra.Command{
 		Use:   "create -f FILE",
@@ -28,21 +28,27 @@ func (p *plugin) createCommand() *cobra.Command {
 		Example: example("kubectl batchrun create -f job.yaml", "kubectl batchrun create -f run.yaml --dry-run"),
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if dryRun {
-				if err := printFlags.Complete("%s (server dry run)"); err != nil {
+			switch dryRun {
+			case "none":
+			case "client", "server":
+				if err := printFlags.Complete("%s (" + dryRun + " dry run)"); err != nil {
 					return err
 				}
+			default:
+				return fmt.Errorf("--dry-run: there is no %q: choose of none, client, server", dryRun)
 			}
 			return p.create(cmd.Context(), files, dryRun, printFlags)
 		},
 	}
 	addFiles(command, &files, "What to create.")
-	command.Flags().BoolVar(&dryRun, "dry-run", false, "Let the API server check everything and create nothing.")
+	command.Flags().StringVar(&dryRun, "dry-run", "none", "Create nothing: server lets the API server check everything, client only shows it. "+
+		"Alone it means server.")
+	command.Flags().Lookup("dry-run").NoOptDefVal = "server"
 	printFlags.AddFlags(command)
 	return command
 }
 
-func (p *plugin) create(ctx context.Context, files []string, dryRun bool, printFlags *genericclioptions.PrintFlags) error {
+func (p *plugin) create(ctx context.Context, files []string, dryRun string, printFlags *genericclioptions.PrintFlags) error {
 	documents, err := p.read(files)
 	if err != nil {
 		return err
@@ -59,12 +65,20 @@ func (p *plugin) create(ctx context.Context, files []string, dryRun bool, printF
 	if err != nil {
 		return err
 	}
+	if dryRun == "client" {
+		for _, object := range objects {
+			if err := printer.PrintObj(object, p.Out); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	c, err := p.cluster()
 	if err != nil {
 		return err
 	}
 	options := []client.CreateOption{client.FieldOwner(fieldManager), client.FieldValidation(metav1.FieldValidationStrict)}
-	if dryRun {
+	if dryRun == "server" {
 		options = append(options, client.DryRunAll)
 	}
 	for _, object := range objects {

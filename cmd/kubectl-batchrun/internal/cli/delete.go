@@ -24,18 +24,9 @@ func (p *plugin) deleteCommand() *cobra.Command {
 		Long: "Delete runs, with their Jobs, pods and record.\n\n" +
 			"It says what goes away and asks first; --yes does not ask. To stop a run and keep its record, use cancel.",
 		Example: example("kubectl batchrun delete train", "kubectl batchrun delete train --yes"),
-		Args:    cobra.MinimumNArgs(1), ValidArgsFunction: p.completeRuns(0),
+		Args:    someRuns, ValidArgsFunction: p.completeRuns(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := p.cluster()
-			if err != nil {
-				return err
-			}
-			for _, name := range args {
-				if err := p.delete(cmd.Context(), c, nameOf(name), yes); err != nil {
-					return err
-				}
-			}
-			return nil
+			return p.each(args, func(c *cluster, name string) error { return p.delete(cmd.Context(), c, name, yes) })
 		},
 	}
 	command.Flags().BoolVarP(&yes, "yes", "y", false, "Do not ask.")
@@ -48,6 +39,9 @@ func (p *plugin) delete(ctx context.Context, c *cluster, name string, yes bool) 
 		return err
 	}
 	p.note("%s", p.whatGoes(ctx, c, run))
+	if tool := appliedBy(run); tool != "" {
+		p.note("warning: %s applies it from a repository and will create it again: remove it there first", tool)
+	}
 	if !yes {
 		if !p.asks() {
 			return errors.New("nobody is there to confirm it: add --yes")
@@ -58,7 +52,6 @@ func (p *plugin) delete(ctx context.Context, c *cluster, name string, yes bool) 
 			return errors.New("nothing was deleted")
 		}
 	}
-	p.warnOfGitOps(run)
 	err = c.Delete(ctx, run, client.Preconditions{UID: &run.UID}, client.PropagationPolicy(metav1.DeletePropagationBackground))
 	if err != nil {
 		return c.explained(err, name)

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -22,11 +23,17 @@ const reconnectDelay = time.Second
 // errGone is the error for a run that was deleted while somebody followed it.
 var errGone = errors.New("was deleted")
 
+// errReplaced is the error for a run that was deleted and created anew while somebody followed it.
+var errReplaced = errors.New("was deleted, and another one of this name was created")
+
 // follow calls visit with a run as it is, and with each version of it that comes, until visit is done. It lists before
 // it watches, and does so again when the connection breaks: once the run was seen, only ctx and visit end it, or the
-// end of the run.
-func (p *plugin) follow(ctx context.Context, c *cluster, name string, visit func(*v1alpha1.BatchRun) (done bool)) error {
-	seen := false
+// end of the run. Each time that it loses the cluster it says so to lost.
+func (p *plugin) follow(
+	ctx context.Context, c *cluster, name string, lost func(error), visit func(*v1alpha1.BatchRun) (done bool),
+) error {
+	var uid types.UID // of the run, once it was seen
+	away := false
 	for {
 		list := &v1alpha1.BatchRunList{}
 		byName := client.MatchingFieldsSelector{Selector: fields.OneTermEqualSelector("metadata.name", name)}
@@ -34,14 +41,19 @@ func (p *plugin) follow(ctx context.Context, c *cluster, name string, visit func
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case err != nil && (!seen || permanent(err)):
+		case err != nil && (uid == "" || permanent(err)):
 			return c.explained(err, name)
-		case err == nil && len(list.Items) == 0 && seen:
+		case err != nil && !away:
+			lost(err)
+		case err != nil:
+		case len(list.Items) == 0 && uid != "":
 			return fmt.Errorf("run %q %w", name, errGone)
-		case err == nil && len(list.Items) == 0:
-			return fmt.Errorf("there is no run %q in namespace %q: list shows those there are, -n chooses another namespace", name, c.namespace)
-		case err == nil:
-			seen = true
+		case len(list.Items) == 0:
+			return c.noRun(name)
+		case uid != "" && list.Items[0].UID != uid:
+			return fmt.Errorf("run %q %w", name, errReplaced)
+		default:
+			uid = list.Items[0].UID
 			if visit(&list.Items[0]) {
 				return nil
 			}
@@ -49,12 +61,20 @@ func (p *plugin) follow(ctx context.Context, c *cluster, name string, visit func
 				return err
 			}
 		}
+		away = err != nil
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-p.clock.After(reconnectDelay):
 		}
 	}
+}
+
+// noteLost tells of a lost connection.
+func (p *plugin) noteLost(err error) { p.note("%s", lostText(err)) }
+
+func lostText(err error) string {
+	return fmt.Sprintf("The connection to the cluster is lost, trying again: %s", err)
 }
 
 // watch calls visit with the versions of the run after the one that was listed, until the connection ends.

@@ -22,7 +22,7 @@ func (p *plugin) getCommand() *cobra.Command {
 		Long: "Show a run: progress, what happened, and why the last attempts failed, with reason, exit code, node and the end " +
 			"of the log.",
 		Example:           example("kubectl batchrun get train", "kubectl batchrun get train -o yaml"),
-		Args:              cobra.ExactArgs(1),
+		Args:              oneRun,
 		ValidArgsFunction: p.completeRuns(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.get(cmd.Context(), nameOf(args[0]), output, failures)
@@ -68,7 +68,7 @@ func (p *plugin) explainCommand() *cobra.Command {
 		Long: "Say why a run failed or does not go on, and what to do next: the most likely cause first, with what was said of " +
 			"it and the next step, such as how much memory to ask for.",
 		Example:           example("kubectl batchrun explain-failure train"),
-		Args:              cobra.ExactArgs(1),
+		Args:              oneRun,
 		ValidArgsFunction: p.completeRuns(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := p.cluster()

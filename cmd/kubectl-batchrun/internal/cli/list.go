@@ -106,15 +106,9 @@ func (p *plugin) printTable(ctx context.Context, c *cluster, o listOptions) erro
 	if err != nil {
 		return err
 	}
-	const accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
-	text, err := api.Get().NamespaceIfScoped(c.namespace, c.namespace != "").Resource("batchruns").
-		VersionedParams(&metav1.ListOptions{LabelSelector: o.selector}, metav1.ParameterCodec).SetHeader("Accept", accept).Do(ctx).Raw()
+	table, err := c.tableOfRuns(ctx, api, o)
 	if err != nil {
-		return c.explained(err, "")
-	}
-	table := &metav1.Table{}
-	if err := json.Unmarshal(text, table); err != nil {
-		return fmt.Errorf("reading the table of runs: %w", err)
+		return err
 	}
 	if len(table.Rows) == 0 {
 		if o.allNamespaces {
@@ -124,14 +118,48 @@ func (p *plugin) printTable(ctx context.Context, c *cluster, o listOptions) erro
 		}
 		return nil
 	}
-	for i := range table.Rows { // the printer looks for the namespace in it
-		object := &metav1.PartialObjectMetadata{}
-		if err := json.Unmarshal(table.Rows[i].Object.Raw, object); err != nil {
-			return fmt.Errorf("reading the table of runs: %w", err)
-		}
-		table.Rows[i].Object.Object = object
-	}
 	return printers.NewTablePrinter(printers.PrintOptions{
 		NoHeaders: o.noHeaders, WithNamespace: o.allNamespaces, Wide: o.output == "wide",
 	}).PrintObj(table, p.Out)
+}
+
+// tableOfRuns reads the table page by page, with no more of the runs themselves than their namespaces, where these are shown.
+func (c *cluster) tableOfRuns(ctx context.Context, api rest.Interface, o listOptions) (*metav1.Table, error) {
+	const accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+	include := metav1.IncludeNone
+	if o.allNamespaces {
+		include = metav1.IncludeMetadata
+	}
+	all := &metav1.Table{}
+	for {
+		options := &metav1.ListOptions{LabelSelector: o.selector, Limit: page, Continue: all.Continue}
+		result := api.Get().NamespaceIfScoped(c.namespace, c.namespace != "").Resource("batchruns").
+			VersionedParams(options, metav1.ParameterCodec).Param("includeObject", string(include)).SetHeader("Accept", accept).Do(ctx)
+		if err := result.Error(); err != nil { // Raw would not read what the API server says of it
+			return nil, c.explained(err, "")
+		}
+		text, err := result.Raw()
+		if err != nil {
+			return nil, err
+		}
+		part := &metav1.Table{}
+		if err := json.Unmarshal(text, part); err != nil {
+			return nil, fmt.Errorf("reading the table of runs: %w", err)
+		}
+		for _, row := range part.Rows {
+			if o.allNamespaces { // the printer looks for it
+				metadata := &metav1.PartialObjectMetadata{}
+				if err := json.Unmarshal(row.Object.Raw, metadata); err != nil {
+					return nil, fmt.Errorf("reading the table of runs: %w", err)
+				}
+				row.Object.Object = &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: metadata.Namespace}}
+			}
+			row.Object.Raw = nil
+			all.Rows = append(all.Rows, row)
+		}
+		all.ColumnDefinitions, all.Continue = part.ColumnDefinitions, part.Continue
+		if all.Continue == "" {
+			return all, nil
+		}
+	}
 }

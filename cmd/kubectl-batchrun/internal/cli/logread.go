@@ -28,14 +28,23 @@ type logReader struct {
 	pods    typedcorev1.PodInterface
 	archive archive
 	run     *record.Run
+	looks   *looks
+}
+
+// one writes the log of an attempt, and follows its task if the flags say so.
+func (r *logReader) one(ctx context.Context, attempt record.Attempt, out io.Writer) error {
+	if r.options.follow && r.options.attempt == 0 && !r.options.previous {
+		return r.followTask(ctx, attempt, out)
+	}
+	return r.show(ctx, attempt, out)
 }
 
 // show writes the log of an attempt, and tells where it was.
 func (r *logReader) show(ctx context.Context, attempt record.Attempt, out io.Writer) error {
 	which := fmt.Sprintf("task %d, attempt %d: ", attempt.Task, attempt.Number)
 	if attempt.Pod != nil {
-		err := r.live(ctx, attempt.Pod, which, out)
-		if err == nil || ctx.Err() != nil {
+		opened, err := r.live(ctx, attempt.Pod, which, out)
+		if opened || ctx.Err() != nil {
 			return err
 		}
 		r.note("%sthe log of pod %s cannot be read: %s", which, attempt.Pod.Name, err)
@@ -54,13 +63,17 @@ func (r *logReader) show(ctx context.Context, attempt record.Attempt, out io.Wri
 	if !errors.Is(err, errNoArchive) {
 		r.note("%sthe archive says: %s", which, err)
 	}
-	r.note("%sonly the end, which the status of the run keeps: its pod %s is gone", which, attempt.PodName())
+	gone := ""
+	if attempt.Pod == nil {
+		gone = fmt.Sprintf(": its pod %s is gone", attempt.PodName())
+	}
+	r.note("%sonly the end, which the status of the run keeps%s", which, gone)
 	_, err = io.WriteString(out, strings.TrimRight(lastLines(attempt.Record.LogTail, r.options.tail), "\n")+"\n")
 	return err
 }
 
-// live writes the log of a pod that is there.
-func (r *logReader) live(ctx context.Context, pod *corev1.Pod, which string, out io.Writer) error {
+// live writes the log of a pod that is there; opened is false if there was none to be had.
+func (r *logReader) live(ctx context.Context, pod *corev1.Pod, which string, out io.Writer) (opened bool, err error) {
 	podOptions := &corev1.PodLogOptions{Container: r.options.container, Follow: r.options.follow}
 	if podOptions.Container == "" {
 		podOptions.Container = defaultContainer(pod)
@@ -70,12 +83,14 @@ func (r *logReader) live(ctx context.Context, pod *corev1.Pod, which string, out
 	}
 	stream, err := r.pods.GetLogs(pod.Name, podOptions).Stream(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer stream.Close()
 	r.note("%slog of pod %s", which, pod.Name)
-	_, err = io.Copy(out, stream)
-	return err
+	if _, err = io.Copy(out, stream); err != nil {
+		err = fmt.Errorf("%sthe log of pod %s broke off: %w", which, pod.Name, err)
+	}
+	return true, err
 }
 
 // defaultContainer is the one whose log kubectl logs shows.
@@ -100,7 +115,7 @@ func (r *logReader) showAll(ctx context.Context, attempts []record.Attempt) erro
 	var mutex sync.Mutex
 	one := func(attempt record.Attempt) {
 		out := &prefixed{prefix: fmt.Sprintf("[task %d] ", attempt.Task), out: r.Out, mutex: &mutex}
-		err := errors.Join(r.show(ctx, attempt, out), out.Flush())
+		err := errors.Join(r.one(ctx, attempt, out), out.Flush())
 		mutex.Lock()
 		defer mutex.Unlock()
 		missing = append(missing, err)

@@ -30,10 +30,11 @@ func (p *plugin) logsCommand() *cobra.Command {
 		Long: "Show the logs of tasks, also when their pods are gone.\n\n" +
 			"The log of a pod that is still there comes first, then the archive of logs if the cluster has one, then the end of the " +
 			"log that the status of the run keeps. Which of these it was is said on the error output. Without --task, --failed " +
-			"or --all it is the run's only task. Of each task it is the last attempt, unless --attempt or --previous say another.",
+			"or --all it is the run's only task. Of each task it is the last attempt, unless --attempt or --previous say another. " +
+			"-f waits until a task starts, and goes on with its next attempts until it has ended.",
 		Example: example("kubectl batchrun logs train --task 7 -f", "kubectl batchrun logs train --failed --tail 20",
 			"kubectl batchrun logs train --task 7 --attempt 1"),
-		Args: cobra.ExactArgs(1), ValidArgsFunction: p.completeRuns(1),
+		Args: oneRun, ValidArgsFunction: p.completeRuns(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.logs(cmd.Context(), nameOf(args[0]), o)
 		},
@@ -45,7 +46,7 @@ func (p *plugin) logsCommand() *cobra.Command {
 	flags.IntVar(&o.attempt, "attempt", 0, "This attempt; the first is 1.")
 	flags.BoolVar(&o.previous, "previous", false, "The attempt before the last one.")
 	flags.StringVarP(&o.container, "container", "c", "", "This container; by default the one that kubectl logs shows.")
-	flags.BoolVarP(&o.follow, "follow", "f", false, "Go on until the attempt ends.")
+	flags.BoolVarP(&o.follow, "follow", "f", false, "Go on until the task has ended, or the attempt that --attempt or --previous say.")
 	flags.Int64Var(&o.tail, "tail", o.tail, "Only so many lines of the end; -1 shows all there are.")
 	command.MarkFlagsMutuallyExclusive("task", "failed", "all")
 	command.MarkFlagsMutuallyExclusive("attempt", "previous")
@@ -72,9 +73,10 @@ func (p *plugin) logs(ctx context.Context, name string, o logsOptions) error {
 	if err != nil {
 		return err
 	}
-	r := &logReader{plugin: p, options: o, pods: clientset.CoreV1().Pods(run.Namespace), archive: p.archive(c), run: run}
+	r := &logReader{plugin: p, options: o, pods: clientset.CoreV1().Pods(run.Namespace), archive: p.archive(c), run: run,
+		looks: &looks{plugin: p, cluster: c, name: name, uid: run.UID, last: map[string]look{}}}
 	if len(wanted) == 1 {
-		return r.show(ctx, wanted[0], p.Out)
+		return r.one(ctx, wanted[0], p.Out)
 	}
 	return r.showAll(ctx, wanted)
 }
@@ -108,7 +110,7 @@ func (o *logsOptions) tasks(run *record.Run) ([]record.Task, error) {
 	case o.task >= 0:
 		task, ok := run.Task(o.task)
 		if !ok {
-			return nil, fmt.Errorf("run %s has no task %d: kubectl batchrun tasks %s lists them", run.Name, o.task, run.Name)
+			return nil, noTask(run, o.task)
 		}
 		return []record.Task{task}, nil
 	case o.failed:
@@ -133,6 +135,10 @@ func (o *logsOptions) tasks(run *record.Run) ([]record.Task, error) {
 	return nil, fmt.Errorf("run %s has %d tasks: choose with --task INDEX, --failed or --all", run.Name, len(all))
 }
 
+func noTask(run *record.Run, index int) error {
+	return fmt.Errorf("run %s has no task %d: kubectl batchrun tasks %s lists them", run.Name, index, run.Name)
+}
+
 // pick is the attempt of a task that the flags ask for.
 func (o *logsOptions) pick(run *record.Run, task record.Task) (record.Attempt, error) {
 	known := run.Attempts(task.Index)
@@ -143,6 +149,8 @@ func (o *logsOptions) pick(run *record.Run, task record.Task) (record.Attempt, e
 		number = max(task.Attempts, known[len(known)-1].Number) - 1
 	case len(known) > 0:
 		return known[len(known)-1], nil
+	case task.State == record.Pending && task.Attempts == 0 && o.follow:
+		number = 1
 	case task.State == record.Pending && task.Attempts == 0:
 		return record.Attempt{}, fmt.Errorf("task %d has not started", task.Index)
 	default:

@@ -9,6 +9,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
+	"github.com/batchrun/batchrun/cmd/kubectl-batchrun/internal/record"
 	"github.com/batchrun/batchrun/controllers/indexset"
 )
 
@@ -22,7 +23,7 @@ func (p *plugin) retryCommand() *cobra.Command {
 			"They start as new, with the present template and limits: what failed before does not count. It sets spec.rerun with a " +
 			"token of its own.",
 		Example: example("kubectl batchrun retry train", "kubectl batchrun retry train --tasks 3,7-9"),
-		Args:    cobra.ExactArgs(1), ValidArgsFunction: p.completeRuns(1),
+		Args:    oneRun, ValidArgsFunction: p.completeRuns(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.retry(cmd.Context(), nameOf(args[0]), all, tasks)
 		},
@@ -34,7 +35,8 @@ func (p *plugin) retryCommand() *cobra.Command {
 }
 
 func (p *plugin) retry(ctx context.Context, name string, all bool, tasks string) error {
-	if _, err := indexset.Parse(tasks); err != nil {
+	indexes, err := indexset.Parse(tasks)
+	if err != nil {
 		return fmt.Errorf("--tasks: %w", err)
 	}
 	c, err := p.cluster()
@@ -44,6 +46,15 @@ func (p *plugin) retry(ctx context.Context, name string, all bool, tasks string)
 	run, err := c.run(ctx, name)
 	if err != nil {
 		return err
+	}
+	known, err := record.New(run, nil, nil)
+	if err != nil {
+		return err
+	}
+	for index := range indexes.All() {
+		if _, ok := known.Task(index); !ok && run.Status.Phase != "" {
+			return noTask(known, index)
+		}
 	}
 	scope, what := any(v1alpha1.RerunFailed), count(int(run.Status.Failed), "failed task")
 	switch {
@@ -62,7 +73,7 @@ func (p *plugin) retry(ctx context.Context, name string, all bool, tasks string)
 	if tasks != "" {
 		rerun["indexes"] = tasks
 	}
-	if err := p.change(ctx, c, run, map[string]any{"rerun": rerun}); err != nil {
+	if err := p.change(ctx, c, run, "rerun", rerun); err != nil {
 		return err
 	}
 	if ptr.Deref(run.Spec.Suspend, false) {

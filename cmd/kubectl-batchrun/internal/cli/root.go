@@ -30,41 +30,13 @@ type plugin struct {
 	notes sync.Mutex
 }
 
-// exitError is an error with an exit code of its own.
-type exitError struct {
-	error
-	code int
-}
-
-// Unwrap gives the error without its code.
-func (e exitError) Unwrap() error { return e.error }
-
-// errSilent ends a command that has said all there is to say.
-var errSilent = errors.New("")
-
-// exitFailure is the exit code where a command says no other.
-const exitFailure = 1
-
 // Run runs the command line, the first argument being the name of the program, and returns the exit code.
 func Run(ctx context.Context, args []string, streams genericiooptions.IOStreams) int {
 	ctrllog.SetLogger(logr.Discard()) // it would complain that nobody did
-	command := New(args[0], streams)  //nolint:contextcheck // the commands get theirs when they run
+	streams.Out, streams.ErrOut = safe(streams.Out), safe(streams.ErrOut)
+	command := New(args[0], streams) //nolint:contextcheck // the commands get theirs when they run
 	command.SetArgs(args[1:])
-	return exitCode(command.ExecuteContext(ctx), streams)
-}
-
-func exitCode(err error, streams genericiooptions.IOStreams) int {
-	if err == nil {
-		return 0
-	}
-	code := exitFailure
-	if coded := (exitError{}); errors.As(err, &coded) {
-		code, err = coded.code, coded.error
-	}
-	if !errors.Is(err, errSilent) {
-		_, _ = fmt.Fprintln(streams.ErrOut, "error: "+err.Error())
-	}
-	return code
+	return exitCode(ctx, command.ExecuteContext(ctx), streams)
 }
 
 // New is the command with all its subcommands. invoked is the name that it was called by: kubectl-br is kubectl br.
@@ -130,6 +102,35 @@ func (p *plugin) note(format string, args ...any) {
 	p.notes.Lock()
 	defer p.notes.Unlock()
 	_, _ = fmt.Fprintf(p.ErrOut, format+"\n", args...)
+}
+
+// oneRun asks for the name of one run.
+func oneRun(cmd *cobra.Command, args []string) error {
+	if len(args) == 1 {
+		return nil
+	}
+	return fmt.Errorf("%s needs the name of one run, and got %d: list shows those there are", cmd.CommandPath(), len(args))
+}
+
+// someRuns asks for the names of runs.
+func someRuns(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return nil
+	}
+	return fmt.Errorf("%s needs the name of a run: list shows those there are", cmd.CommandPath())
+}
+
+// each does something with each of the named runs. It goes on where one fails, and tells of all that did.
+func (p *plugin) each(names []string, do func(c *cluster, name string) error) error {
+	c, err := p.cluster()
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, name := range names {
+		failed = append(failed, do(c, nameOf(name)))
+	}
+	return errors.Join(failed...)
 }
 
 // now is the present time.

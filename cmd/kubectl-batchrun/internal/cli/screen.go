@@ -27,6 +27,8 @@ type (
 	runMsg struct{ *v1alpha1.BatchRun }
 	// tickMsg comes every second.
 	tickMsg time.Time
+	// lostMsg says that the cluster does not answer.
+	lostMsg struct{ err error }
 	// endMsg says that nothing more comes.
 	endMsg struct{ err error }
 )
@@ -39,6 +41,7 @@ type screen struct {
 	rate  render.Rate
 	bar   progress.Model
 	width int
+	lost  error // why the cluster does not answer; nil while it does
 	err   error
 }
 
@@ -57,8 +60,10 @@ func tick() tea.Cmd {
 func (s *screen) Update(message tea.Msg) (tea.Model, tea.Cmd) {
 	switch message := message.(type) {
 	case runMsg:
-		s.run = message.BatchRun
+		s.run, s.lost = message.BatchRun, nil
 		s.rate.Add(s.now(), int(s.run.Status.Succeeded+s.run.Status.Failed))
+	case lostMsg:
+		s.lost = message.err
 	case tea.WindowSizeMsg:
 		s.width = message.Width
 	case tickMsg:
@@ -80,7 +85,11 @@ func (s *screen) View() tea.View {
 		return tea.NewView("Waiting for run " + s.name + " …\n")
 	}
 	s.bar.SetWidth(min(s.width, widestBar))
-	return tea.NewView(render.Screen(s.run, s.bar.ViewAs(render.Share(s.run)), s.rate.Pace(s.run, s.now()),
+	pace := s.rate.Pace(s.run, s.now())
+	if s.lost != nil {
+		pace = lostText(s.lost)
+	}
+	return tea.NewView(render.Screen(s.run, s.bar.ViewAs(render.Share(s.run)), pace,
 		render.Options{Width: s.width, Now: s.now(), Failures: screenFailures}))
 }
 
@@ -89,20 +98,16 @@ func (p *plugin) watchScreen(ctx context.Context, c *cluster, name string) error
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	shown := newScreen(name, p.now, p.width())
-	program := tea.NewProgram(shown, tea.WithContext(ctx), tea.WithInput(p.In), tea.WithOutput(p.Out), tea.WithoutSignalHandler())
+	terminal := p.Out.(*safeTerminal).File //nolint:forcetypeassert // redraws says so
+	program := tea.NewProgram(shown, tea.WithContext(ctx), tea.WithInput(p.In), tea.WithOutput(terminal), tea.WithoutSignalHandler())
 	go func() {
-		err := p.follow(ctx, c, name, func(run *v1alpha1.BatchRun) bool {
+		lost := func(err error) { program.Send(lostMsg{err}) }
+		err := p.follow(ctx, c, name, lost, func(run *v1alpha1.BatchRun) bool {
 			program.Send(runMsg{run})
 			return finished(run)
 		})
 		program.Send(endMsg{err})
 	}()
 	_, err := program.Run()
-	if ctx.Err() != nil && errors.Is(err, tea.ErrProgramKilled) {
-		return exitError{errSilent, exitInterrupted} // by a signal
-	}
 	return errors.Join(err, shown.err)
 }
-
-// exitInterrupted is the exit code after SIGINT, as of shells.
-const exitInterrupted = 130

@@ -80,18 +80,9 @@ func (p *plugin) stateCommand(s stateChange) *cobra.Command {
 	return &cobra.Command{
 		Use: s.use + " NAME...", Short: s.short, Long: s.long,
 		Example: example("kubectl batchrun " + s.use + " train"),
-		Args:    cobra.MinimumNArgs(1), ValidArgsFunction: p.completeRuns(0),
+		Args:    someRuns, ValidArgsFunction: p.completeRuns(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := p.cluster()
-			if err != nil {
-				return err
-			}
-			for _, name := range args {
-				if err := p.changeState(cmd.Context(), c, nameOf(name), s); err != nil {
-					return err
-				}
-			}
-			return nil
+			return p.each(args, func(c *cluster, name string) error { return p.changeState(cmd.Context(), c, name, s) })
 		},
 	}
 }
@@ -107,7 +98,7 @@ func (p *plugin) changeState(ctx context.Context, c *cluster, name string, s sta
 	if s.refusal != nil && s.refusal(run) != "" {
 		return fmt.Errorf("run %s %s", name, s.refusal(run))
 	}
-	if err := p.change(ctx, c, run, map[string]any{s.field: s.value}); err != nil {
+	if err := p.change(ctx, c, run, s.field, s.value); err != nil {
 		return err
 	}
 	return p.done(run, "%s", s.done(run))

@@ -28,7 +28,7 @@ func (p *plugin) tasksCommand() *cobra.Command {
 			"The state of every task is exact. Reason, exit code, node and pod are known of tasks whose pods are still there, and " +
 			"of the last 20 failed and the first 5 succeeded attempts.",
 		Example: example("kubectl batchrun tasks sweep --failed", "kubectl batchrun tasks sweep --reason OOMKilled -o csv > killed.csv"),
-		Args:    cobra.ExactArgs(1), ValidArgsFunction: p.completeRuns(1),
+		Args:    oneRun, ValidArgsFunction: p.completeRuns(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.tasks(cmd.Context(), nameOf(args[0]), o)
 		},

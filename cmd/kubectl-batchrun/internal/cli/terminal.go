@@ -6,26 +6,23 @@ import (
 	"golang.org/x/term"
 )
 
-// terminal is the output's file descriptor if it is a terminal.
-func (p *plugin) terminal() (descriptor int, ok bool) {
-	file, isFile := p.Out.(*os.File)
-	if !isFile || !term.IsTerminal(int(file.Fd())) {
-		return 0, false
-	}
-	return int(file.Fd()), true
-}
-
 // width is how many columns the output has; 0 where it is no terminal, so that no line is broken.
 func (p *plugin) width() int {
-	descriptor, ok := p.terminal()
+	terminal, ok := p.Out.(*safeTerminal)
 	if !ok {
 		return 0
 	}
-	width, _, err := term.GetSize(descriptor)
+	width, _, err := term.GetSize(int(terminal.Fd()))
 	if err != nil {
 		return 0
 	}
 	return width
+}
+
+// redraws is true where the output is a terminal that can be drawn on anew.
+func (p *plugin) redraws() bool {
+	_, ok := p.Out.(*safeTerminal)
+	return ok && os.Getenv("TERM") != "dumb"
 }
 
 // asks is true where somebody can answer a question.

@@ -7,8 +7,10 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/utils/ptr"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
+	"github.com/batchrun/batchrun/cmd/kubectl-batchrun/internal/render"
 )
 
 // The exit codes of wait.
@@ -33,7 +35,7 @@ func (p *plugin) waitCommand() *cobra.Command {
 			"It goes on when the connection to the cluster breaks.",
 		Example: example("kubectl batchrun wait train --timeout 2h && ./evaluate.sh"),
 		Args: func(cmd *cobra.Command, args []string) error {
-			if err := cobra.MinimumNArgs(1)(cmd, args); err != nil {
+			if err := someRuns(cmd, args); err != nil {
 				return exitError{err, exitOther}
 			}
 			return nil
@@ -62,15 +64,16 @@ func (p *plugin) wait(ctx context.Context, names []string, timeout time.Duration
 	for _, name := range names {
 		name = nameOf(name)
 		var last *v1alpha1.BatchRun
-		err := p.follow(ctx, c, name, func(run *v1alpha1.BatchRun) bool {
+		err := p.follow(ctx, c, name, p.noteLost, func(run *v1alpha1.BatchRun) bool {
+			if suspended(run) && !suspended(last) {
+				p.note("Run %s is suspended: it goes on once somebody resumes it.", name)
+			}
 			last = run
 			return finished(run)
 		})
 		switch {
 		case errors.Is(err, context.DeadlineExceeded):
 			return exitError{timedOut(name, timeout, last), exitTimedOut}
-		case errors.Is(err, context.Canceled):
-			return exitError{errSilent, exitInterrupted}
 		case err != nil:
 			return exitError{err, exitOther}
 		}
@@ -92,5 +95,9 @@ func timedOut(name string, timeout time.Duration, last *v1alpha1.BatchRun) error
 	if last == nil {
 		return fmt.Errorf("run %s: nothing was heard of it within %s", name, timeout)
 	}
-	return fmt.Errorf("run %s is not finished after %s: %s %s", name, timeout, last.Status.Phase, last.Status.Completions)
+	return fmt.Errorf("run %s is not finished after %s: %s", name, timeout, render.Line(last, ""))
+}
+
+func suspended(run *v1alpha1.BatchRun) bool {
+	return run != nil && ptr.Deref(run.Spec.Suspend, false)
 }

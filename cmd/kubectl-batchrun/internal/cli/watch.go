@@ -22,13 +22,13 @@ func (p *plugin) watchCommand() *cobra.Command {
 			"A terminal is redrawn, and q ends it; otherwise there is a line for each change, one a second at most. The exit code " +
 			"does not tell how the run ended: use wait for that.",
 		Example: example("kubectl batchrun watch train"),
-		Args:    cobra.ExactArgs(1), ValidArgsFunction: p.completeRuns(1),
+		Args:    oneRun, ValidArgsFunction: p.completeRuns(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := p.cluster()
 			if err != nil {
 				return err
 			}
-			if _, ok := p.terminal(); ok {
+			if p.redraws() {
 				return p.watchScreen(cmd.Context(), c, nameOf(args[0]))
 			}
 			return p.watchLines(cmd.Context(), c, nameOf(args[0]))
@@ -43,7 +43,7 @@ func (p *plugin) watchLines(ctx context.Context, c *cluster, name string) error 
 	versions := make(chan *v1alpha1.BatchRun)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- p.follow(ctx, c, name, func(run *v1alpha1.BatchRun) bool {
+		ended <- p.follow(ctx, c, name, p.noteLost, func(run *v1alpha1.BatchRun) bool {
 			select {
 			case versions <- run:
 			case <-ctx.Done():

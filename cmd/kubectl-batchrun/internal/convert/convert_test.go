@@ -14,7 +14,7 @@ import (
 )
 
 func TestJobsBecomeBatchRunsThatTheAPIServerTakes(t *testing.T) {
-	linter, err := lint.New()
+	linter, err := lint.New(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

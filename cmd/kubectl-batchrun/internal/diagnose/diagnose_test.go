@@ -11,6 +11,7 @@ import (
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
 	"github.com/batchrun/batchrun/cmd/kubectl-batchrun/internal/diagnose"
+	"github.com/batchrun/batchrun/cmd/kubectl-batchrun/internal/record"
 )
 
 // run is a run with this reason, and failures.
@@ -50,6 +51,12 @@ func disruption(reason v1alpha1.Reason, message string) v1alpha1.Attempt {
 	return a
 }
 
+func warned(r *v1alpha1.BatchRun) *v1alpha1.BatchRun {
+	r.Status.Conditions = append(r.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionSpecWarning, Status: metav1.ConditionTrue,
+		Message: "exclude[0] matches nothing"})
+	return r
+}
+
 func TestTheFirstCause(t *testing.T) {
 	oom := attempt(v1alpha1.ReasonOOMKilled, "")
 	for _, test := range []struct {
@@ -69,6 +76,10 @@ func TestTheFirstCause(t *testing.T) {
 			[]string{"used more than it may", `"scratch" exceeds the limit "1Mi"`, "emptyDir.sizeLimit"}},
 		{"ephemeral storage that overflowed", run(v1alpha1.RunTasksFailed, attempt(v1alpha1.ReasonEvicted, "Pod ephemeral local storage usage exceeds the total limit of containers 1Gi.")),
 			[]string{"ephemeral-storage"}},
+		{"memory that overflowed", run(v1alpha1.RunTasksFailed, attempt(v1alpha1.ReasonEvicted, "Memory-backed volume is over its limit.")),
+			[]string{"resources.limits.memory"}},
+		{"another limit that was exceeded", run(v1alpha1.RunTasksFailed, attempt(v1alpha1.ReasonEvicted, "Too much.")),
+			[]string{"used more than it may", "or sizeLimit of the volume"}},
 		{"a node short of memory", run(v1alpha1.RunTasksFailed, disruption(v1alpha1.ReasonEvicted, "The node was low on resource: memory.")),
 			[]string{"node was short of something", "resources.requests", "more than 20 times"}},
 		{"a drained node", run(v1alpha1.RunTasksFailed, disruption(v1alpha1.ReasonEvicted, "Eviction API: evicting")), []string{"drained node"}},
@@ -77,10 +88,13 @@ func TestTheFirstCause(t *testing.T) {
 		{"exit code 1", run(v1alpha1.RunTasksFailed, exit(1)), []string{"exited with 1", "the last words", "logs train --task 7 --attempt 2"}},
 		{"exit code 126", run(v1alpha1.RunTasksFailed, exit(126)), []string{"cannot be run", "chmod +x"}},
 		{"exit code 127", run(v1alpha1.RunTasksFailed, exit(127)), []string{"did not find the command", "PATH"}},
+		{"exit code 134", run(v1alpha1.RunTasksFailed, exit(134)), []string{"SIGABRT", "assertion"}},
 		{"exit code 137", run(v1alpha1.RunTasksFailed, exit(137)), []string{"SIGKILL", "child process"}},
 		{"exit code 139", run(v1alpha1.RunTasksFailed, exit(139)), []string{"SIGSEGV"}},
 		{"exit code 143", run(v1alpha1.RunTasksFailed, exit(143)), []string{"SIGTERM", "timeout"}},
 		{"exit code 130", run(v1alpha1.RunTasksFailed, exit(130)), []string{"signal 2"}},
+		{"another exit code", run(v1alpha1.RunTasksFailed, exit(42)), []string{"exited with 42:", "Read its log"}},
+		{"no exit code", run(v1alpha1.RunTasksFailed, attempt(v1alpha1.ReasonError, "lost")), []string{"A container failed", "lost", "Read its log"}},
 		{"an attempt's deadline", run(v1alpha1.RunTasksFailed, attempt(v1alpha1.ReasonDeadlineExceeded, "")), []string{"spec.template.spec.activeDeadlineSeconds"}},
 		{"the run's deadline", run(v1alpha1.RunDeadlineExceeded), []string{"spec.activeDeadlineSeconds", "retry train"}},
 		{"no node fits", run(v1alpha1.RunUnschedulable), []string{"No node fits", "the message", "resources.requests"}},
@@ -88,6 +102,17 @@ func TestTheFirstCause(t *testing.T) {
 		{"a quota", run(v1alpha1.RunPodsNotCreated), []string{"quota"}},
 		{"cancelled", run(v1alpha1.RunCancelled), []string{"cancelled", "spec.cancel to false"}},
 		{"suspended", run(v1alpha1.RunSuspended), []string{"resume train"}},
+		{"an image that did not come in time", run(v1alpha1.RunTasksFailed, attempt(v1alpha1.ReasonImagePullFailed, "not found")),
+			[]string{"could not be pulled until the deadline", "registry.example/train:v2"}},
+		{"a container that cannot be created", run(v1alpha1.RunStartFailing), []string{"cannot be created", "Secret or ConfigMap"}},
+		{"a container that could not be started", run(v1alpha1.RunTasksFailed, attempt(v1alpha1.ReasonStartFailed, "no such file")),
+			[]string{"could not be started", "no such file", "Check the command"}},
+		{"no node fitted in time", run(v1alpha1.RunTasksFailed, attempt(v1alpha1.ReasonUnschedulable, "")), []string{"startup.unschedulableDeadlineSeconds"}},
+		{"too many failed", run(v1alpha1.RunMaxFailedTasksExceeded, exit(1)), []string{"spec.maxFailedTasks", "retry train"}},
+		{"a rule that fails the run", run(v1alpha1.RunFailRunRule, exit(1)), []string{"FailRun", "retry train"}},
+		{"a pod that ended and nothing tells why", run(v1alpha1.RunTasksFailed, attempt(v1alpha1.ReasonUnknown, "")),
+			[]string{"nothing tells why", "kubectl describe node node-1"}},
+		{"a spec that has no effect", warned(run(v1alpha1.RunProgressing)), []string{"has no effect", "exclude[0] matches nothing"}},
 		{"a deleted pod", run(v1alpha1.RunTasksFailed, attempt(v1alpha1.ReasonDeleted, "")), []string{"deleted the pod", "kubectl get events"}},
 		{"nothing observed", &v1alpha1.BatchRun{}, []string{"operator has not looked"}},
 	} {
@@ -103,6 +128,25 @@ func TestTheFirstCause(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestEveryReasonOfAFailureHasWordsOfItsOwn(t *testing.T) {
+	seen := map[string]v1alpha1.Reason{}
+	for _, reason := range record.Reasons {
+		if reason == v1alpha1.ReasonCompleted {
+			continue
+		}
+		a := attempt(reason, "")
+		a.Disruption = reason == v1alpha1.ReasonPreempted || reason == v1alpha1.ReasonNodeLost
+		causes := diagnose.Run(run(v1alpha1.RunTasksFailed, a))
+		if len(causes) != 1 || len(causes[0].Next) == 0 {
+			t.Fatalf("%s: got %v", reason, causes)
+		}
+		if other, ok := seen[causes[0].What]; ok {
+			t.Errorf("%s has the words of %s", reason, other)
+		}
+		seen[causes[0].What] = reason
 	}
 }
 

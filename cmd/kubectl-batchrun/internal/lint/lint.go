@@ -1,5 +1,5 @@
-// Package lint finds what is wrong with the YAML of a BatchRun without a cluster: what the API server would refuse, and
-// what the operator would warn of.
+// Package lint finds what is wrong with the YAML of a BatchRun without a cluster: what the API server would refuse, what
+// the operator would warn of, and what breaks the rules of a site.
 package lint
 
 import (
@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
@@ -44,15 +45,23 @@ type check func(ctx context.Context, object map[string]any) []problem
 // Linter knows the rules. It is made once: compiling them takes a moment.
 type Linter struct {
 	checks []check
+	site   *siteRules // nil where no site rules are judged
 }
 
-// New makes a linter with the rules that this program was built with.
-func New() (*Linter, error) {
+// New makes a linter with the rules that this program was built with. It judges by the rules of a site too if it gets
+// the site's figures.
+func New(figures *corev1.ConfigMap) (*Linter, error) {
 	schema, err := newSchema()
 	if err != nil {
 		return nil, fmt.Errorf("the CustomResourceDefinition of this program: %w", err)
 	}
-	return &Linter{checks: []check{checkNames, schema.check, checkParameters}}, nil
+	l := &Linter{checks: []check{checkNames, schema.check, checkParameters}}
+	if figures != nil {
+		if l.site, err = newSiteRules(figures); err != nil {
+			return nil, fmt.Errorf("the site rules of this program: %w", err)
+		}
+	}
+	return l, nil
 }
 
 // Document finds what is wrong with a document; ok is false where it is not a BatchRun.
@@ -69,6 +78,13 @@ func (l *Linter) Document(ctx context.Context, d *manifest.Document) (findings [
 	}
 	for _, check := range l.checks {
 		problems = append(problems, check(ctx, d.Object)...)
+	}
+	if l.site != nil {
+		broken, err := l.site.check(ctx, d.Object)
+		if err != nil && len(problems) == 0 { // what is wrong besides may be why
+			broken = []problem{{"", "it cannot be judged by the site rules: " + err.Error()}}
+		}
+		problems = append(problems, broken...)
 	}
 	for _, p := range problems {
 		findings = append(findings, Finding{File: d.File, Position: d.Locate(p.path), Path: p.path, Message: p.message})

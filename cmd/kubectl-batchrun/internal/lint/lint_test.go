@@ -23,7 +23,7 @@ const template = `
 `
 
 func TestFindings(t *testing.T) {
-	linter, err := New()
+	linter, err := New(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestFindings(t *testing.T) {
 }
 
 func TestPositionsCountFromTheTopOfTheFile(t *testing.T) {
-	linter, err := New()
+	linter, err := New(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,11 @@ func TestPositionsCountFromTheTopOfTheFile(t *testing.T) {
 }
 
 func TestTheSamplesHaveNothingToMend(t *testing.T) {
-	linter, err := New()
+	figures, err := Figures("baseline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	linter, err := New(figures)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,5 +133,50 @@ func TestTheSamplesHaveNothingToMend(t *testing.T) {
 	}
 	if checked == 0 {
 		t.Error("no sample is a BatchRun")
+	}
+}
+
+func TestSiteRules(t *testing.T) {
+	own := filepath.Join(t.TempDir(), "own.yaml")
+	if err := os.WriteFile(own, []byte("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: batchrun-site-rules}\ndata: {maxParallelism: \"2\"}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text := head + "  completions: 500\n  template:\n    spec:\n      containers:\n      - name: main\n        image: example\n" +
+		"        command: [sleep, infinity]\n        resources: {requests: {cpu: 1, memory: 1Gi}, limits: {cpu: 2, memory: 2Gi}}\n"
+	endless := `f:9:9: spec.template.spec.containers[0]: "sleep infinity" never ends: let the command end with its work (site rule)`
+	for profile, want := range map[string]string{
+		"baseline": endless,
+		"nrp": "f:4:1: spec.parallelism: 500 tasks may be active at once: set parallelism to at most 400 (site rule)\n" + endless + "\n" +
+			"f:9:9: spec.template.spec.containers[0]: the limit of cpu (2) is not its request (1): with more than 100 tasks, here 500, make them equal (site rule)\n" +
+			"f:9:9: spec.template.spec.containers[0]: the limit of memory (2Gi) is not its request (1Gi): with more than 100 tasks, here 500, make them equal (site rule)",
+		own: "f:4:1: spec.parallelism: 500 tasks may be active at once: set parallelism to at most 2 (site rule)",
+	} {
+		t.Run(filepath.Base(profile), func(t *testing.T) {
+			figures, err := Figures(profile)
+			if err != nil {
+				t.Fatal(err)
+			}
+			linter, err := New(figures)
+			if err != nil {
+				t.Fatal(err)
+			}
+			findings, _ := linter.Document(t.Context(), manifest.Parse("f", []byte(text))[0])
+			var lines []string
+			for _, finding := range findings {
+				lines = append(lines, finding.String())
+			}
+			if got := strings.Join(lines, "\n"); got != want {
+				t.Errorf("got:\n%s\nwant:\n%s", got, want)
+			}
+			broken, _ := linter.Document(t.Context(), manifest.Parse("f", []byte(head+"  template: {}\n"))[0])
+			if len(broken) != 1 || !strings.Contains(broken[0].Message, "is missing") {
+				t.Errorf("got %v", broken)
+			}
+		})
+	}
+	for _, profile := range []string{"nosuch", "../../../../config/site-rules/policy/policy.yaml"} {
+		if _, err := Figures(profile); err == nil {
+			t.Errorf("%s was taken for figures", profile)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package record
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strconv"
 
@@ -97,6 +98,30 @@ func TaskOf(pod *corev1.Pod) (task int, ok bool) {
 		}
 	}
 	return 0, false
+}
+
+// Slim is a pod with the fields only that a Run reads: many of them take little memory.
+func Slim(pod *corev1.Pod) corev1.Pod {
+	slim := corev1.Pod{Status: pod.Status, Spec: corev1.PodSpec{NodeName: pod.Spec.NodeName}}
+	slim.Namespace, slim.Name, slim.Labels, slim.Annotations = pod.Namespace, pod.Name, pod.Labels, pod.Annotations
+	slim.CreationTimestamp, slim.DeletionTimestamp = pod.CreationTimestamp, pod.DeletionTimestamp
+	slim.DeletionGracePeriodSeconds = pod.DeletionGracePeriodSeconds
+	for _, c := range pod.Spec.InitContainers {
+		slim.Spec.InitContainers = append(slim.Spec.InitContainers, corev1.Container{Name: c.Name, RestartPolicy: c.RestartPolicy})
+	}
+	for _, c := range pod.Spec.Containers {
+		env := slices.DeleteFunc(c.Env, func(v corev1.EnvVar) bool { return v.Name != v1alpha1.EnvTaskIndex })
+		slim.Spec.Containers = append(slim.Spec.Containers, corev1.Container{Name: c.Name, Env: slices.Clone(env)})
+	}
+	return slim
+}
+
+// Job is the name of the Job that carries an active task; "" for other tasks.
+func (r *Run) Job(task int) string {
+	if task >= len(r.tasks) || r.tasks[task].State != ledger.Active || r.tasks[task].Wave == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s-%d", r.Name, r.tasks[task].Wave-1)
 }
 
 // Parameters are the values of a task's parameters; nil where it has none or they are not known.

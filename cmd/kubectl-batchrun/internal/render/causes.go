@@ -8,7 +8,7 @@ import (
 // Causes says why a run is in trouble and what to do next.
 func Causes(run *v1alpha1.BatchRun, causes []diagnose.Cause, width int) string {
 	p := &page{width: width}
-	p.line("", "%s: %s", run.Name, phase(run))
+	p.line("", "%s: %s", run.Name, Phase(run))
 	if len(causes) == 0 {
 		p.line("", "%s. Nothing failed that the record knows of.", counts(run))
 		return p.String()

@@ -28,7 +28,7 @@ func Run(run *v1alpha1.BatchRun, o Options) string {
 	p := &page{width: o.Width}
 	p.field("Name", "%s", run.Name)
 	p.field("Namespace", "%s", run.Namespace)
-	p.field("Status", "%s", phase(run))
+	p.field("Status", "%s", Phase(run))
 	p.field("Progress", "%s", strings.TrimSpace(Bar(run, barWidth(o.Width))+"  "+counts(run)))
 	if times := times(run, o.Now); times != "" {
 		p.field("Time", "%s", times)
@@ -58,7 +58,8 @@ func last[T any](list []T, n int) []T {
 	return list[max(len(list)-n, 0):]
 }
 
-func phase(run *v1alpha1.BatchRun) string {
+// Phase is what the run does, and why, in words.
+func Phase(run *v1alpha1.BatchRun) string {
 	if run.Status.Phase == "" {
 		return "the operator has not looked at it yet; is it running?"
 	}

@@ -90,7 +90,7 @@ func phaseWord(run *v1alpha1.BatchRun) string {
 // Screen is what a terminal shows of a run that goes on. The bar is that of the terminal, with its own width.
 func Screen(run *v1alpha1.BatchRun, bar, pace string, o Options) string {
 	p := &page{width: o.Width}
-	p.line("", "%s  %s", run.Name, phase(run))
+	p.line("", "%s  %s", run.Name, Phase(run))
 	p.write(bar)
 	p.line("", "%s", counts(run))
 	if pace != "" {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"charm.land/lipgloss/v2"
 	corev1 "k8s.io/api/core/v1"
@@ -109,6 +110,36 @@ func TestNoLineIsBrokenWithoutATerminal(t *testing.T) {
 	text := render.Run(sweep(), render.Options{Now: now, Failures: 3})
 	if !strings.Contains(text, "Threshold quantity: 100Mi, available: 52Mi. Container train was using 1900Mi, request is 500Mi.\n") {
 		t.Errorf("got:\n%s", text)
+	}
+}
+
+func TestNothingThatATerminalObeysIsWritten(t *testing.T) {
+	run := sweep()
+	run.Status.Failures[0].LogTail, run.Status.Failures[0].Message = "a\x1b[2Jb\n\u009b1Ac", "\x1b]0;title\a"
+	run.Status.Failures[0].Parameters = map[string]string{"LR": "\x1b[1A"}
+	run.Status.Conditions[0].Message = "\x1b[31m"
+	task := record.Task{Parameters: map[string]string{"LR": "\x1b[1A"}, Node: "\r", Message: "\x1b[1A"}
+	for name, text := range map[string]string{
+		"get":     render.Run(run, render.Options{Width: 80, Now: now, Failures: 3}),
+		"watch":   render.Screen(run, "", "", render.Options{Now: now, Failures: 3}),
+		"explain": render.Causes(run, diagnose.Run(run), 80),
+		"tasks":   render.Tasks([]record.Task{task}, []string{"LR"}, true),
+	} {
+		if i := strings.IndexFunc(text, func(r rune) bool { return r != '\n' && unicode.IsControl(r) }); i >= 0 {
+			t.Errorf("%s has %q", name, text[i:i+1])
+		}
+		if !strings.Contains(text, "^[") {
+			t.Errorf("%s does not show what it left out", name)
+		}
+	}
+	if text := render.Plain("a\xffb\u202ec漢"); text != `a\xffb<U+202E>c漢` {
+		t.Errorf("got %q", text)
+	}
+}
+
+func TestClocksDiffer(t *testing.T) {
+	if text := render.Attempt(&v1alpha1.Attempt{FinishedAt: before(-time.Hour)}, now); !strings.HasSuffix(text, ", 0s ago") {
+		t.Errorf("got %q", text)
 	}
 }
 

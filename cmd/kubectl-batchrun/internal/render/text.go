@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"charm.land/lipgloss/v2"
 	"k8s.io/apimachinery/pkg/util/duration"
@@ -16,7 +18,7 @@ func wrapped(text, indent string, width int) []string {
 	room := width - lipgloss.Width(indent)
 	var all []string
 	for line := range strings.SplitSeq(strings.TrimRight(text, "\n"), "\n") {
-		line = strings.ReplaceAll(line, "\t", "    ")
+		line = Plain(strings.ReplaceAll(line, "\t", "    "))
 		if width > 0 && lipgloss.Width(line) > room {
 			line = unbroken.Replace(lipgloss.Wrap(hyphens.Replace(line), max(room, 1), " "))
 		}
@@ -76,6 +78,8 @@ func table(rows [][]string) string {
 	var widths []int
 	for _, row := range rows {
 		for i, cell := range row {
+			cell = Plain(cell)
+			row[i] = cell
 			if i == len(widths) {
 				widths = append(widths, 0)
 			}
@@ -95,7 +99,35 @@ func table(rows [][]string) string {
 
 // ago is how long ago something was, as kubectl writes ages.
 func ago(now, then time.Time) string {
-	return duration.HumanDuration(now.Sub(then)) + " ago"
+	return duration.HumanDuration(max(now.Sub(then), 0)) + " ago" // clocks differ
+}
+
+// Plain shows the characters of a text that a terminal would obey or hide, such as ^[ for escape; all but line breaks.
+func Plain(text string) string {
+	if utf8.ValidString(text) && !strings.ContainsFunc(text, hidden) {
+		return text
+	}
+	var plain strings.Builder
+	for len(text) > 0 {
+		r, size := utf8.DecodeRuneInString(text)
+		switch {
+		case r == utf8.RuneError && size == 1:
+			_, _ = fmt.Fprintf(&plain, "\\x%02x", text[0])
+		case !hidden(r):
+			_, _ = plain.WriteString(text[:size])
+		case r < utf8.RuneSelf:
+			_, _ = fmt.Fprintf(&plain, "^%c", r^0x40) // as terminals themselves show what is typed
+		default:
+			_, _ = fmt.Fprintf(&plain, "<U+%04X>", r)
+		}
+		text = text[size:]
+	}
+	return plain.String()
+}
+
+// hidden is true for control characters and for marks that change the direction of a text.
+func hidden(r rune) bool {
+	return r != '\n' && (unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r))
 }
 
 // oneLine puts a text on one line.
