@@ -92,6 +92,7 @@ func run(o options) error {
 	// Compressing each event of the watches would cost the API server 5% of what it does for a pod, and the network is
 	// near. Kubernetes' own controllers do the same.
 	config.DisableCompression = true
+	metrics.RegisterRESTClientMetrics(metrics.MetricRequestLatency, metrics.MetricRateLimiterLatency)
 	serving := metricsserver.Options{BindAddress: o.metricsAddress, SecureServing: o.metricsSecure}
 	if o.metricsSecure {
 		serving.FilterProvider = filters.WithAuthenticationAndAuthorization
