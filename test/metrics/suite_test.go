@@ -1,5 +1,5 @@
-// Package metrics checks alerts and dashboard with Prometheus' own programs: promtool runs the tests of the alerts, and a
-// Prometheus scrapes an operator whose runs fail in every way. It runs against a control plane without nodes, as
+// Package metrics checks alerts and dashboard with Prometheus' own programs: promtool runs the tests of the alerts, and
+// a Prometheus scrapes an operator whose runs fail in every way. It runs against a control plane without nodes, as
 // test/integration does.
 package metrics
 
