@@ -71,7 +71,7 @@ func readerToken() string {
 }
 
 // startOperator starts the operator's binary, and returns the address of its metrics.
-func startOperator() string {
+func startOperator(flags ...string) string {
 	GinkgoHelper()
 	folder, address := GinkgoT().TempDir(), freeAddress()
 	build := exec.CommandContext(Ctx, "go", "build", "-o", filepath.Join(folder, "manager"), "./cmd/manager")
@@ -80,7 +80,7 @@ func startOperator() string {
 	Expect(err).NotTo(HaveOccurred(), string(out))
 	SuiteCluster().OperatorKubeconfig(filepath.Join(folder, "kubeconfig"))
 	start(folder, address, filepath.Join(folder, "manager"), []string{"KUBECONFIG=" + filepath.Join(folder, "kubeconfig")},
-		"--health-probe-bind-address=0", "--metrics-bind-address="+address)
+		append(flags, "--health-probe-bind-address=0", "--metrics-bind-address="+address)...)
 	return address
 }
 
@@ -102,9 +102,10 @@ var _ = Describe("The metrics of an operator", Ordered, ContinueOnFailure, func(
 	var address, token string
 	var p *prometheus
 	var played []*Scene
+	traces := &collector{}
 
 	BeforeAll(func() {
-		address, token = startOperator(), readerToken()
+		address, token = startOperator("--tracing-endpoint="+traces.listen(), "--tracing-samples-per-million=1000000"), readerToken()
 		p = startPrometheus(address, token)
 		// Counters that begin at 1 would have no increase: Prometheus has to have seen them at 0.
 		Eventually(func() ([]sample, error) { return p.query("batchrun_attempts_total == 0") }).ShouldNot(BeEmpty())
@@ -186,11 +187,19 @@ var _ = Describe("The metrics of an operator", Ordered, ContinueOnFailure, func(
 		}).Should(Succeed())
 	})
 
+	It("come with traces, if wanted: of reconciles, and in them of the requests", func() {
+		Eventually(func(g Gomega) {
+			names, inReconciles := traces.received()
+			g.Expect(names).To(HaveKey("Reconcile"))
+			g.Expect(inReconciles).To(HaveKey("HTTP PATCH"))
+		}).Should(Succeed())
+	})
+
 	It("answer the queries of the docs", func() {
 		_, rest, found := strings.Cut(string(read("docs", "metrics.md")), "\nUseful queries:\n\n")
 		Expect(found).To(BeTrue())
 		block, _, _ := strings.Cut(rest, "\n\n")
-		for _, query := range strings.Split(block, "\n") {
+		for _, query := range strings.SplitSeq(block, "\n") {
 			Eventually(func() ([]sample, error) { return p.query(query) }).ShouldNot(BeEmpty(), query)
 		}
 	})
