@@ -63,11 +63,11 @@ verify: generate ## Generate, tidy, vet and lint; fail on any difference to what
 ##@ Test
 
 .PHONY: test
-test: unit integration policy fault e2e ## Run all tests.
+test: unit integration policy metrics fault e2e ## Run all tests.
 
 .PHONY: unit
 unit: ## Run unit and property tests.
-	go test $$(go list ./... | grep -v -E '/test/(e2e|integration|plugin|fault|policy)$$')
+	go test $$(go list ./... | grep -v -E '/test/(e2e|integration|plugin|fault|policy|metrics)$$')
 	go -C hack/local test ./...
 
 .PHONY: integration
@@ -77,6 +77,10 @@ integration: ## Run the tests against a control plane, started unless KUBECONFIG
 .PHONY: policy
 policy: ## Have the site rules judge good and bad specs, on a control plane.
 	go test ./test/policy/... -count=1 -timeout 20m $(GINKGO_FLAGS)
+
+.PHONY: metrics
+metrics: ## Test the alerts, and fill the dashboard, with a Prometheus that scrapes an operator.
+	go test ./test/metrics/... -count=1 -timeout 20m $(GINKGO_FLAGS)
 
 .PHONY: fault
 fault: ## Play runs whose operator has faults, against a control plane; a part, or all of it with FAULT=all, for hours.

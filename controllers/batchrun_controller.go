@@ -6,6 +6,9 @@ import (
 	"errors"
 	"time"
 
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/utils/clock"
@@ -84,6 +87,9 @@ type BatchRunReconciler struct {
 
 // Reconcile observes a run, plans, applies the plan and reports.
 func (r *BatchRunReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	ctx, span := otel.Tracer("batchrun").Start(ctx, "Reconcile", trace.WithAttributes(
+		attribute.String("k8s.namespace.name", req.Namespace), attribute.String("batchrun.name", req.Name)))
+	defer span.End()
 	run := &v1alpha1.BatchRun{}
 	if err := r.Get(ctx, req.NamespacedName, run); err != nil {
 		r.forget(req.NamespacedName)

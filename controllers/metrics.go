@@ -14,8 +14,9 @@ import (
 // scrapeTimeout bounds what a scrape waits for the cache.
 const scrapeTimeout = 5 * time.Second
 
-// What the operator recorded since it started. A status write is counted once it has succeeded: a crash in between loses
-// the counts of that write, and nothing is counted twice. No label has the name of an object, of which there is no bound.
+// What the operator recorded since it started. A status write is counted once it has succeeded: a crash in between
+// loses the counts of that write, and nothing is counted twice. No label has the name of an object, of which there is
+// no bound.
 var (
 	attemptsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "batchrun_attempts_total",
@@ -114,8 +115,25 @@ func (c runsCollector) Collect(metrics chan<- prometheus.Metric) {
 	}
 }
 
+// beginAtZero makes the counters exist before there is anything to count: of a counter that begins at 1, Prometheus
+// sees no increase.
+func beginAtZero() {
+	for _, reason := range []v1alpha1.Reason{
+		v1alpha1.ReasonCompleted, v1alpha1.ReasonError, v1alpha1.ReasonOOMKilled, v1alpha1.ReasonEvicted, v1alpha1.ReasonPreempted,
+		v1alpha1.ReasonNodeLost, v1alpha1.ReasonDeadlineExceeded, v1alpha1.ReasonImagePullFailed, v1alpha1.ReasonStartFailed,
+		v1alpha1.ReasonUnschedulable, v1alpha1.ReasonDeleted, v1alpha1.ReasonUnknown,
+	} {
+		attemptsTotal.WithLabelValues(string(reason))
+	}
+	for _, phase := range []v1alpha1.Phase{v1alpha1.PhaseSucceeded, v1alpha1.PhaseFailed, v1alpha1.PhaseCancelled} {
+		runsFinishedTotal.WithLabelValues(string(phase))
+		runDurationSeconds.WithLabelValues(string(phase))
+	}
+}
+
 // RegisterMetrics registers the operator's metrics; the runs are read from the cache.
 func RegisterMetrics(registry prometheus.Registerer, cache client.Reader) error {
+	beginAtZero()
 	var errs []error
 	for _, c := range []prometheus.Collector{
 		attemptsTotal, retriesTotal, wavesTotal, runsFinishedTotal, runDurationSeconds, runsCollector{cache},

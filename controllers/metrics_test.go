@@ -33,12 +33,12 @@ func TestMetricsCountWhatAStatusWriteAdds(t *testing.T) {
 		runs = append(runs, &v1alpha1.BatchRun{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: status})
 	}
 	registry := prometheus.NewRegistry()
-	if err := RegisterMetrics(registry, fake.NewClientBuilder().WithScheme(scheme).WithObjects(runs...).Build()); err != nil {
-		t.Fatal(err)
-	}
 	attemptsTotal.Reset()
 	runsFinishedTotal.Reset()
 	runDurationSeconds.Reset()
+	if err := RegisterMetrics(registry, fake.NewClientBuilder().WithScheme(scheme).WithObjects(runs...).Build()); err != nil {
+		t.Fatal(err)
+	}
 	retries, waves := testutil.ToFloat64(retriesTotal), testutil.ToFloat64(wavesTotal)
 
 	countWrite(&v1alpha1.BatchRunStatus{}, &going)
@@ -50,10 +50,22 @@ func TestMetricsCountWhatAStatusWriteAdds(t *testing.T) {
 # HELP batchrun_attempts_total Attempts that ended, by the reason why.
 # TYPE batchrun_attempts_total counter
 batchrun_attempts_total{reason="Completed"} 3
+batchrun_attempts_total{reason="DeadlineExceeded"} 0
+batchrun_attempts_total{reason="Deleted"} 0
 batchrun_attempts_total{reason="Error"} 4
+batchrun_attempts_total{reason="Evicted"} 0
+batchrun_attempts_total{reason="ImagePullFailed"} 0
+batchrun_attempts_total{reason="NodeLost"} 0
+batchrun_attempts_total{reason="OOMKilled"} 0
+batchrun_attempts_total{reason="Preempted"} 0
+batchrun_attempts_total{reason="StartFailed"} 0
+batchrun_attempts_total{reason="Unknown"} 0
+batchrun_attempts_total{reason="Unschedulable"} 0
 # HELP batchrun_runs_finished_total Runs that finished, by the phase that they finished in. A run that is opened again counts again.
 # TYPE batchrun_runs_finished_total counter
+batchrun_runs_finished_total{phase="Cancelled"} 0
 batchrun_runs_finished_total{phase="Failed"} 1
+batchrun_runs_finished_total{phase="Succeeded"} 0
 # HELP batchrun_runs Runs that there are, by phase.
 # TYPE batchrun_runs gauge
 batchrun_runs{phase="Cancelled"} 0
@@ -79,8 +91,8 @@ batchrun_tasks{state="succeeded"} 2
 	if got := testutil.ToFloat64(wavesTotal) - waves; got != 3 {
 		t.Errorf("waves: got %v, want 3", got)
 	}
-	if got := testutil.CollectAndCount(runDurationSeconds); got != 1 {
-		t.Errorf("durations: got %d, want 1", got)
+	if got := testutil.CollectAndCount(runDurationSeconds); got != 3 {
+		t.Errorf("durations: got %d, want those of 3 phases", got)
 	}
 	if problems, err := testutil.GatherAndLint(registry); err != nil || len(problems) > 0 {
 		t.Errorf("not as Prometheus would have them: %v %v", problems, err)

@@ -48,6 +48,8 @@ type options struct {
 	concurrency    int
 	qps            float64
 	burst          int
+	tracesTo       string
+	tracesSampled  int
 	log            zap.Options
 }
 
@@ -66,6 +68,9 @@ func parseOptions() options {
 	flag.IntVar(&o.concurrency, "concurrency", 8, "Number of runs that are reconciled at once.")
 	flag.Float64Var(&o.qps, "kube-api-qps", 200, "Requests a second to the API server.")
 	flag.IntVar(&o.burst, "kube-api-burst", 400, "Requests to the API server in a burst.")
+	flag.StringVar(&o.tracesTo, "tracing-endpoint", "",
+		"Host and port of a collector that takes OpenTelemetry traces by gRPC, without TLS; empty sends none.")
+	flag.IntVar(&o.tracesSampled, "tracing-samples-per-million", 10_000, "Number of reconciles in a million that are traced.")
 	o.log.BindFlags(flag.CommandLine)
 	flag.Parse()
 	return o
@@ -101,6 +106,13 @@ func run(o options) error {
 	// Compressing each event of the watches would cost the API server 5% of what it does for a pod, and the network is
 	// near. Kubernetes' own controllers do the same.
 	config.DisableCompression = true
+	metrics.RegisterRESTClientMetrics(metrics.MetricRequestLatency, metrics.MetricRateLimiterLatency)
+	ctx := ctrl.SetupSignalHandler()
+	flush, err := trace(ctx, config, o)
+	if err != nil {
+		return fmt.Errorf("setting up the traces: %w", err)
+	}
+	defer flush()
 	serving := metricsserver.Options{BindAddress: o.metricsAddress, SecureServing: o.metricsSecure}
 	if o.metricsSecure {
 		serving.FilterProvider = filters.WithAuthenticationAndAuthorization
@@ -134,7 +146,6 @@ func run(o options) error {
 		Clock:    clock.RealClock{},
 		Limits:   o.limits,
 	}
-	ctx := ctrl.SetupSignalHandler()
 	if err := reconciler.SetupWithManager(ctx, mgr, o.concurrency); err != nil {
 		return err
 	}

@@ -48,6 +48,10 @@ func parts() []part {
 	cni := func(kind, name string) part {
 		return part{name: name, module: "node", pkg: "github.com/containernetworking/plugins/plugins/" + kind + "/" + name, flags: small}
 	}
+	prometheus := func(name string) part {
+		return part{name: name, module: "prometheus", pkg: "github.com/prometheus/prometheus/cmd/" + name,
+			flags: append([]string{"-tags", "remove_all_sd"}, small...)} // all without the clients of the clouds
+	}
 	return []part{
 		k8s("kube-apiserver"), k8s("kube-controller-manager"), k8s("kube-scheduler"), k8s("kubectl"),
 		{name: "etcd", module: "kubernetes", pkg: "./etcd", flags: versionFlags()},
@@ -56,6 +60,7 @@ func parts() []part {
 		{name: "runc", module: "node", pkg: "github.com/opencontainers/runc", flags: append([]string{"-tags", "seccomp"}, small...), libs: true},
 		cni("ipam", "host-local"), cni("main", "loopback"), cni("main", "ptp"),
 		{name: "kwok", module: "kwok", pkg: "sigs.k8s.io/kwok/cmd/kwok", flags: small},
+		prometheus("prometheus"), prometheus("promtool"),
 	}
 }
 

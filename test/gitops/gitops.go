@@ -1,4 +1,5 @@
-// Package gitops judges runs as GitOps tools do: by Argo CD's scripts of config/argocd, and by kstatus, which Flux uses.
+// Package gitops judges runs as GitOps tools do: by Argo CD's scripts of config/argocd, by Flux' kstatus, and by the
+// expressions of config/flux.
 package gitops
 
 import (
@@ -8,14 +9,16 @@ import (
 	"sync"
 	"time"
 
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	"github.com/fluxcd/pkg/runtime/cel"
 	lua "github.com/yuin/gopher-lua"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
 	"github.com/batchrun/batchrun/config/argocd"
+	"github.com/batchrun/batchrun/config/flux"
 )
 
 // scriptTimeout is that of Argo CD.
@@ -90,7 +93,7 @@ func Act(run *v1alpha1.BatchRun, action string) ([]byte, error) {
 	return nil, fmt.Errorf("no action %s", action)
 }
 
-// Kstatus is what kstatus says of a run.
+// Kstatus is what Flux says of a run without expressions: whether it has finished.
 func Kstatus(run *v1alpha1.BatchRun) (status.Status, string, error) {
 	object, err := toUnstructured(run)
 	if err != nil {
@@ -103,36 +106,71 @@ func Kstatus(run *v1alpha1.BatchRun) (status.Status, string, error) {
 	return result.Status, result.Message, nil
 }
 
+// expressions are those that Flux would read from its Kustomization.
+var expressions = sync.OnceValues(func() (*cel.StatusEvaluator, error) {
+	e, err := flux.Read()
+	if err != nil {
+		return nil, err
+	}
+	return cel.NewStatusEvaluator(&e)
+})
+
+// Started is what Flux says of a run by the expressions of config/flux: whether it has started.
+func Started(run *v1alpha1.BatchRun) (status.Status, error) {
+	evaluator, err := expressions()
+	if err != nil {
+		return "", err
+	}
+	object, err := toUnstructured(run)
+	if err != nil {
+		return "", err
+	}
+	result, err := evaluator.Evaluate(context.Background(), object)
+	if err != nil {
+		return "", err
+	}
+	return result.Status, nil
+}
+
 // Disagreement says where the tools read another state off a run than its phase says; empty where they agree.
 func Disagreement(run *v1alpha1.BatchRun) string {
 	if run.DeletionTimestamp != nil {
 		return "" // they only ask whether it is gone
 	}
-	want := struct {
-		health string
-		status status.Status
-	}{Progressing, status.InProgressStatus}
+	want := verdict{Progressing, status.InProgressStatus, status.InProgressStatus}
 	switch {
 	case run.Status.ObservedGeneration != run.Generation: // whatever it was before the edit
 	case run.Status.Phase == v1alpha1.PhaseFailed, run.Status.Phase == v1alpha1.PhaseCancelled, stalled(run):
-		want.health, want.status = Degraded, status.FailedStatus
+		want = verdict{Degraded, status.FailedStatus, status.FailedStatus}
 	case run.Status.Phase == v1alpha1.PhaseSucceeded:
-		want.health, want.status = Healthy, status.CurrentStatus
+		want = verdict{Healthy, status.CurrentStatus, status.CurrentStatus}
 	case run.Status.Phase == v1alpha1.PhaseSuspended:
-		want.health = Suspended
+		want = verdict{Suspended, status.InProgressStatus, status.CurrentStatus}
+	case run.Status.StartTime != nil:
+		want.started = status.CurrentStatus
 	}
 	health, _, err := Health(run)
 	if err != nil {
 		return err.Error()
 	}
-	state, _, err := Kstatus(run)
+	finished, _, err := Kstatus(run)
 	if err != nil {
 		return err.Error()
 	}
-	if health != want.health || state != want.status {
-		return fmt.Sprintf("phase %q: Argo CD says %s, want %s; kstatus says %s, want %s", run.Status.Phase, health, want.health, state, want.status)
+	started, err := Started(run)
+	if err != nil {
+		return err.Error()
+	}
+	if got := (verdict{health, finished, started}); got != want {
+		return fmt.Sprintf("phase %q: Argo CD's health, kstatus, and Flux' expressions are %v, want %v", run.Status.Phase, got, want)
 	}
 	return ""
+}
+
+// verdict is what the tools say of a run.
+type verdict struct {
+	health            string
+	finished, started status.Status
 }
 
 func stalled(run *v1alpha1.BatchRun) bool {

@@ -1,13 +1,15 @@
 package gitops
 
 import (
+	"os"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
-	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
 )
@@ -29,23 +31,28 @@ func run(phase v1alpha1.Phase, conditions ...string) *v1alpha1.BatchRun {
 func TestHealth(t *testing.T) {
 	edited := run(v1alpha1.PhaseSucceeded, "Complete", "Ready")
 	edited.Generation = 3
+	going, started := run(v1alpha1.PhaseRunning, "!Ready", "Reconciling"), metav1.Now()
+	going.Status.StartTime = &started
 	silent := run(v1alpha1.PhaseFailed, "Failed", "!Ready", "Stalled")
 	silent.Status.Conditions[2].Message = ""
 	for name, test := range map[string]struct {
 		run             *v1alpha1.BatchRun
 		health, message string
 		kstatus         status.Status
+		// started is by Flux' expressions.
+		started status.Status
 	}{
 		"a new run is on its way": {&v1alpha1.BatchRun{ObjectMeta: metav1.ObjectMeta{Generation: 1}, Status: v1alpha1.BatchRunStatus{ObservedGeneration: -1}},
-			Progressing, "The operator has not looked at this version of the run yet", status.InProgressStatus},
+			Progressing, "The operator has not looked at this version of the run yet", status.InProgressStatus, status.InProgressStatus},
 		"an edited one is, whatever it was before": {edited,
-			Progressing, "The operator has not looked at this version of the run yet", status.InProgressStatus},
-		"one that goes on":             {run(v1alpha1.PhaseRunning, "!Ready", "Reconciling"), Progressing, "it is so", status.InProgressStatus},
-		"a suspended one":              {run(v1alpha1.PhaseSuspended, "Suspended", "!Ready", "Reconciling"), Suspended, "it is so", status.InProgressStatus},
-		"one that succeeded":           {run(v1alpha1.PhaseSucceeded, "Complete", "Ready"), Healthy, "it is so", status.CurrentStatus},
-		"one that failed":              {run(v1alpha1.PhaseFailed, "Failed", "!Ready", "Stalled"), Degraded, "it is so", status.FailedStatus},
-		"one that cannot go on":        {run(v1alpha1.PhasePending, "!Ready", "Stalled"), Degraded, "it is so", status.FailedStatus},
-		"a reason stands for no words": {silent, Degraded, "Because", status.FailedStatus},
+			Progressing, "The operator has not looked at this version of the run yet", status.InProgressStatus, status.InProgressStatus},
+		"one that waits to start":      {run(v1alpha1.PhaseRunning, "!Ready", "Reconciling"), Progressing, "it is so", status.InProgressStatus, status.InProgressStatus},
+		"one that has started":         {going, Progressing, "it is so", status.InProgressStatus, status.CurrentStatus},
+		"a suspended one":              {run(v1alpha1.PhaseSuspended, "Suspended", "!Ready", "Reconciling"), Suspended, "it is so", status.InProgressStatus, status.CurrentStatus},
+		"one that succeeded":           {run(v1alpha1.PhaseSucceeded, "Complete", "Ready"), Healthy, "it is so", status.CurrentStatus, status.CurrentStatus},
+		"one that failed":              {run(v1alpha1.PhaseFailed, "Failed", "!Ready", "Stalled"), Degraded, "it is so", status.FailedStatus, status.FailedStatus},
+		"one that cannot go on":        {run(v1alpha1.PhasePending, "!Ready", "Stalled"), Degraded, "it is so", status.FailedStatus, status.FailedStatus},
+		"a reason stands for no words": {silent, Degraded, "Because", status.FailedStatus, status.FailedStatus},
 	} {
 		t.Run(name, func(t *testing.T) {
 			health, message, err := Health(test.run)
@@ -54,6 +61,9 @@ func TestHealth(t *testing.T) {
 			}
 			if state, _, err := Kstatus(test.run); err != nil || state != test.kstatus {
 				t.Errorf("kstatus: got %s %v, want %s", state, err, test.kstatus)
+			}
+			if state, err := Started(test.run); err != nil || state != test.started {
+				t.Errorf("Flux' expressions: got %s %v, want %s", state, err, test.started)
 			}
 			if text := Disagreement(test.run); text != "" {
 				t.Error(text)
@@ -108,5 +118,20 @@ func TestAnActionChangesNothingElse(t *testing.T) {
 	got, err := Act(run(v1alpha1.PhaseFailed), "rerun")
 	if err != nil || !regexp.MustCompile(`^\{"spec":\{"rerun":\{"scope":"Failed","token":"[-0-9T:]+Z"}}}$`).Match(got) {
 		t.Errorf("rerun: got %s %v", got, err)
+	}
+}
+
+func TestTheDocsShowTheExpressions(t *testing.T) {
+	manifest, err := os.ReadFile("../../config/flux/runs.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs, err := os.ReadFile("../../docs/flux.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, health, found := strings.Cut(string(manifest), "  wait: true\n")
+	if !found || !strings.Contains(string(docs), "```yaml\n  wait: true\n"+health+"```") {
+		t.Errorf("docs/flux.md does not show the end of config/flux/runs.yaml:\n%s", health)
 	}
 }
