@@ -9,6 +9,8 @@ REFERENCE := docs/reference/batchrun.md
 IMG ?= ghcr.io/batchrun/batchrun:latest
 KUBECTL ?= kubectl
 GOLANGCI_LINT := go tool -modfile=$(CURDIR)/hack/tools/golangci-lint/go.mod golangci-lint
+HELM := go tool -modfile=$(CURDIR)/hack/tools/helm/go.mod helm
+CHART := config/chart
 CONTROLLER_GEN := go tool controller-gen
 LOCAL := go -C hack/local run .
 GINKGO_FLAGS := -ginkgo.fail-on-empty -ginkgo.no-color
@@ -27,6 +29,10 @@ generate: ## Write everything that is generated: deep copies, apply configuratio
 	$(CONTROLLER_GEN) rbac:roleName=batchrun-operator paths=./controllers/... output:rbac:dir=config/rbac
 	$(CONTROLLER_GEN) crd:generateEmbeddedObjectMeta=true paths=./api/v1alpha1 output:stdout | \
 		go run ./hack/crd -crd $(CRD) -reference $(REFERENCE)
+	cp $(CRD) $(CHART)/files/crd.yaml
+	cp config/rbac/role.yaml config/prometheus/rules.yaml config/prometheus/service_monitor.yaml $(CHART)/files/
+	cp config/policy/parameters.yaml $(CHART)/files/policy.yaml
+	cp config/policy/parameters_binding.yaml $(CHART)/files/policy_binding.yaml
 
 .PHONY: build
 build: ## Build the operator into bin/.
@@ -44,15 +50,25 @@ plugin-docs: ## Write the reference page of the kubectl plugin.
 	go run ./cmd/kubectl-batchrun/internal/docs -out docs/cli.md
 
 .PHONY: lint
-lint: ## Run the linters.
+lint: chart-lint ## Run the linters.
 	$(GOLANGCI_LINT) run
 	cd hack/local && $(GOLANGCI_LINT) run --config ../../.golangci.yml
+
+.PHONY: chart-lint
+chart-lint: ## Lint the Helm chart.
+	$(HELM) lint --strict --quiet $(CHART)
+
+.PHONY: chart
+chart: ## Show what the Helm chart installs; VALUES="--set namespaced=true" and so on are values.
+	@$(HELM) template batchrun $(CHART) --namespace batchrun-system $(VALUES)
 
 .PHONY: verify
 verify: generate ## Generate, tidy, vet and lint; fail on any difference to what is committed.
 	go mod tidy
 	go -C hack/local mod tidy
 	go -C hack/tools/golangci-lint mod tidy
+	go -C hack/tools/helm mod tidy
+	go -C hack/tools/ko mod tidy
 	go -C hack/tools/mutation mod tidy
 	@test -z "$$(git status --porcelain)" || { git status --short; git --no-pager diff; \
 		echo "The files above differ from what is committed: commit what make verify wrote."; exit 1; }
@@ -66,7 +82,7 @@ test: unit integration policy fault e2e ## Run all tests.
 
 .PHONY: unit
 unit: ## Run unit and property tests.
-	go test $$(go list ./... | grep -v -E '/test/(e2e|integration|plugin|fault|policy)$$')
+	go test $$(go list ./... | grep -v -E '/test/(e2e|install|integration|plugin|fault|policy)$$')
 	go -C hack/local test ./...
 
 .PHONY: integration

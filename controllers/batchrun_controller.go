@@ -53,6 +53,9 @@ type BatchRunReconciler struct {
 	Clock clock.PassiveClock
 	// MaxParallelism is the ceiling on spec.parallelism, and its default.
 	MaxParallelism int
+	// Namespaced is true where the operator has no rights outside of the namespaces that it watches. It reads the policy
+	// only if it may.
+	Namespaced bool
 
 	vanished *vanishedPods
 	// adjusted has the generation of each Job as of the operator's last change to it.

@@ -5,10 +5,12 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/utils/clock"
@@ -43,6 +45,7 @@ type options struct {
 	probeAddress   string
 	leaderElect    bool
 	leaseNamespace string
+	namespaces     string
 	maxParallelism int
 	concurrency    int
 	qps            float64
@@ -58,6 +61,8 @@ func parseOptions() options {
 	flag.BoolVar(&o.leaderElect, "leader-elect", false, "Let one of several replicas be active.")
 	flag.StringVar(&o.leaseNamespace, "leader-election-namespace", "",
 		"Namespace of the lease that the active replica holds; by default the operator's own. Needed with --leader-elect outside of a pod.")
+	flag.StringVar(&o.namespaces, "namespaces", "",
+		"Namespaces, separated by commas, whose runs the operator looks after; by default all. Then it needs rights in these only.")
 	flag.IntVar(&o.maxParallelism, "max-parallelism", 1000, "Ceiling on, and default of, a run's parallelism.")
 	flag.IntVar(&o.concurrency, "concurrency", 8, "Number of runs that are reconciled at once.")
 	flag.Float64Var(&o.qps, "kube-api-qps", 200, "Requests a second to the API server.")
@@ -80,6 +85,15 @@ func run(o options) error {
 	if o.maxParallelism < 1 {
 		return fmt.Errorf("--max-parallelism must be at least 1, is %d", o.maxParallelism)
 	}
+	var namespaces []string
+	if o.namespaces != "" {
+		namespaces = strings.Split(o.namespaces, ",")
+	}
+	for _, namespace := range namespaces {
+		if problems := validation.IsDNS1123Label(namespace); len(problems) > 0 {
+			return fmt.Errorf("--namespaces: %q is no name of a namespace: %s", namespace, problems[0])
+		}
+	}
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
@@ -98,7 +112,7 @@ func run(o options) error {
 	}
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme,
-		Cache:                         controllers.CacheOptions(),
+		Cache:                         controllers.CacheOptions(namespaces...),
 		Metrics:                       serving,
 		HealthProbeBindAddress:        o.probeAddress,
 		LeaderElection:                o.leaderElect,
@@ -124,6 +138,7 @@ func run(o options) error {
 		Recorder:       mgr.GetEventRecorder("batchrun"),
 		Clock:          clock.RealClock{},
 		MaxParallelism: o.maxParallelism,
+		Namespaced:     len(namespaces) > 0,
 	}
 	ctx := ctrl.SetupSignalHandler()
 	if err := reconciler.SetupWithManager(ctx, mgr, o.concurrency); err != nil {
