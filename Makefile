@@ -11,6 +11,7 @@ KUBECTL ?= kubectl
 GOLANGCI_LINT := go tool -modfile=$(CURDIR)/hack/tools/golangci-lint/go.mod golangci-lint
 HELM := go tool -modfile=$(CURDIR)/hack/tools/helm/go.mod helm
 CHART := config/chart
+KO := go tool -modfile=$(CURDIR)/hack/tools/ko/go.mod ko
 CONTROLLER_GEN := go tool controller-gen
 LOCAL := go -C hack/local run .
 GINKGO_FLAGS := -ginkgo.fail-on-empty -ginkgo.no-color
@@ -37,6 +38,13 @@ generate: ## Write everything that is generated: deep copies, apply configuratio
 .PHONY: build
 build: ## Build the operator into bin/.
 	go build -o bin/ ./cmd/...
+
+.PHONY: image
+image: ## Build the operator's image for amd64 and arm64, an OCI image layout, into bin/image; no Docker, no registry.
+	rm -rf bin/image
+	base=$$(go -C hack/tools/ko run ./base $(CURDIR)/bin/ko linux/amd64 linux/arm64) && \
+		KOCACHE=$(CURDIR)/bin/ko KO_DEFAULTBASEIMAGE=$$base KO_DOCKER_REPO=$(firstword $(subst :, ,$(IMG))) \
+		$(KO) build --bare --push=false --oci-layout-path=bin/image --image-user=65532 --sbom=none ./cmd/manager
 
 .PHONY: plugin
 plugin: ## Build the kubectl plugin into bin/, with its short name and the scripts that complete both.
