@@ -86,7 +86,7 @@ verify: generate ## Generate, tidy, vet and lint; fail on any difference to what
 ##@ Test
 
 .PHONY: test
-test: unit integration policy fault e2e ## Run all tests.
+test: unit integration policy fault e2e install-test ## Run all tests.
 
 .PHONY: unit
 unit: ## Run unit and property tests.
@@ -119,6 +119,10 @@ mutation: ## Change the pure packages of MUTATED in many small ways, and see whe
 .PHONY: e2e
 e2e: ## Run the tests on a real node of their own.
 	go test ./test/e2e/... -count=1 -timeout 60m $(GINKGO_FLAGS)
+
+.PHONY: install-test
+install-test: ## Install, upgrade and remove the operator on a real node, by Helm and by kustomize.
+	go test ./test/install/... -count=1 -timeout 60m -v $(GINKGO_FLAGS)
 
 .PHONY: bench
 bench: ## Measure BatchRun against bare Jobs, for hours; BENCH="-sizes 1000 -large 0 -many 0" is a part, BENCH=-help tells more.
