@@ -9,6 +9,9 @@ REFERENCE := docs/reference/batchrun.md
 IMG ?= ghcr.io/batchrun/batchrun:latest
 KUBECTL ?= kubectl
 GOLANGCI_LINT := go tool -modfile=$(CURDIR)/hack/tools/golangci-lint/go.mod golangci-lint
+HELM := go tool -modfile=$(CURDIR)/hack/tools/helm/go.mod helm
+CHART := config/chart
+KO := go tool -modfile=$(CURDIR)/hack/tools/ko/go.mod ko
 CONTROLLER_GEN := go tool controller-gen
 LOCAL := go -C hack/local run .
 GINKGO_FLAGS := -ginkgo.fail-on-empty -ginkgo.no-color
@@ -27,11 +30,22 @@ generate: ## Write everything that is generated: deep copies, apply configuratio
 	$(CONTROLLER_GEN) rbac:roleName=batchrun-operator paths=./controllers/... output:rbac:dir=config/rbac
 	$(CONTROLLER_GEN) crd:generateEmbeddedObjectMeta=true paths=./api/v1alpha1 output:stdout | \
 		go run ./hack/crd -crd $(CRD) -reference $(REFERENCE)
+	cp $(CRD) $(CHART)/files/crd.yaml
+	cp config/rbac/role.yaml config/prometheus/rules.yaml config/prometheus/service_monitor.yaml $(CHART)/files/
+	cp config/policy/parameters.yaml $(CHART)/files/policy.yaml
+	cp config/policy/parameters_binding.yaml $(CHART)/files/policy_binding.yaml
 	$(MAKE) plugin-docs
 
 .PHONY: build
 build: ## Build the operator into bin/.
 	go build -o bin/ ./cmd/...
+
+.PHONY: image
+image: ## Build the operator's image for amd64 and arm64, an OCI image layout, into bin/image; no Docker, no registry.
+	rm -rf bin/image
+	base=$$(go -C hack/tools/ko run ./base $(CURDIR)/bin/ko linux/amd64 linux/arm64) && \
+		KOCACHE=$(CURDIR)/bin/ko KO_DEFAULTBASEIMAGE=$$base KO_DOCKER_REPO=$(firstword $(subst :, ,$(IMG))) \
+		$(KO) build --bare --push=false --oci-layout-path=bin/image --image-user=65532 --sbom=none ./cmd/manager
 
 .PHONY: plugin
 plugin: ## Build the kubectl plugin into bin/, with its short name and the scripts that complete both.
@@ -45,15 +59,25 @@ plugin-docs: ## Write the reference page of the kubectl plugin.
 	go run ./cmd/kubectl-batchrun/internal/docs -out docs/cli.md
 
 .PHONY: lint
-lint: ## Run the linters.
+lint: chart-lint ## Run the linters.
 	$(GOLANGCI_LINT) run
 	cd hack/local && $(GOLANGCI_LINT) run --config ../../.golangci.yml
+
+.PHONY: chart-lint
+chart-lint: ## Lint the Helm chart.
+	$(HELM) lint --strict --quiet $(CHART)
+
+.PHONY: chart
+chart: ## Show what the Helm chart installs; VALUES="--set namespaced=true" and so on are values.
+	@$(HELM) template batchrun $(CHART) --namespace batchrun-system $(VALUES)
 
 .PHONY: verify
 verify: generate ## Generate, tidy, vet and lint; fail on any difference to what is committed.
 	go mod tidy
 	go -C hack/local mod tidy
 	go -C hack/tools/golangci-lint mod tidy
+	go -C hack/tools/helm mod tidy
+	go -C hack/tools/ko mod tidy
 	go -C hack/tools/mutation mod tidy
 	@test -z "$$(git status --porcelain)" || { git status --short; git --no-pager diff; \
 		echo "The files above differ from what is committed: commit what make verify wrote."; exit 1; }
@@ -63,11 +87,11 @@ verify: generate ## Generate, tidy, vet and lint; fail on any difference to what
 ##@ Test
 
 .PHONY: test
-test: unit integration policy metrics fault e2e ## Run all tests.
+test: unit integration policy metrics fault e2e install-test ## Run all tests.
 
 .PHONY: unit
 unit: ## Run unit and property tests.
-	go test $$(go list ./... | grep -v -E '/test/(e2e|integration|plugin|fault|policy|metrics)$$')
+	go test $$(go list ./... | grep -v -E '/test/(e2e|install|integration|plugin|fault|policy|metrics)$$')
 	go -C hack/local test ./...
 
 .PHONY: integration
@@ -100,6 +124,10 @@ mutation: ## Change the pure packages of MUTATED in many small ways, and see whe
 .PHONY: e2e
 e2e: ## Run the tests on a real node of their own.
 	go test ./test/e2e/... -count=1 -timeout 60m $(GINKGO_FLAGS)
+
+.PHONY: install-test
+install-test: ## Install, upgrade and remove the operator on a real node, by Helm and by kustomize.
+	go test ./test/install/... -count=1 -timeout 60m -v $(GINKGO_FLAGS)
 
 .PHONY: bench
 bench: ## Measure BatchRun against bare Jobs, for hours; BENCH="-sizes 1000 -large 0 -many 0" is a part, BENCH=-help tells more.

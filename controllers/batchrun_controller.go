@@ -56,6 +56,9 @@ type BatchRunReconciler struct {
 	Clock clock.PassiveClock
 	// Limits are what any run can have.
 	Limits plan.Limits
+	// Namespaced is true where the operator has no rights outside of the namespaces that it watches. It reads the policy
+	// only if it may.
+	Namespaced bool
 
 	vanished *vanishedPods
 	// adjusted has the generation of each Job as of the operator's last change to it.

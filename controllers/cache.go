@@ -34,15 +34,21 @@ const (
 )
 
 // CacheOptions restrict the operator's cache to the Jobs and pods of runs, and to those of their fields that it reads.
-// Pods that succeeded are left out: their Jobs tell of them, and they are most of all pods.
-func CacheOptions() cache.Options {
+// Pods that succeeded are left out: their Jobs tell of them, and they are most of all pods. Without namespaces it has
+// those of all.
+func CacheOptions(namespaces ...string) cache.Options {
 	ofRuns, err := labels.NewRequirement(v1alpha1.LabelRunUID, selection.Exists, nil)
 	if err != nil { // the label is a constant
 		panic(err)
 	}
 	selector := labels.NewSelector().Add(*ofRuns)
+	watched := make(map[string]cache.Config, len(namespaces))
+	for _, namespace := range namespaces {
+		watched[namespace] = cache.Config{}
+	}
 	return cache.Options{
-		DefaultTransform: cache.TransformStripManagedFields(),
+		DefaultNamespaces: watched,
+		DefaultTransform:  cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
 			&batchv1.Job{}: {Label: selector, Transform: slimJob},
 			&corev1.Pod{}: {Label: selector, Transform: slimPod,

@@ -7,6 +7,7 @@ import (
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/fields"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -31,26 +32,38 @@ const (
 // delivery tells how tasks can get their parameters: packed, where the policy that reads them from a table is in the
 // cluster, or inlined, anywhere.
 type delivery struct {
-	// policies reads the policy and its binding. It is nil where the API server does not serve such objects.
+	// policies reads the policy and its binding. It is nil where the operator cannot.
 	policies client.Reader
+	// without says why it cannot.
+	without string
 }
 
 // +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=mutatingadmissionpolicies,resourceNames=batchrun-parameters,verbs=list;watch
 // +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=mutatingadmissionpolicybindings,resourceNames=batchrun-parameters,verbs=list;watch
 
-// setUp has the manager watch the policy and its binding, where the API server serves them.
+// setUp has the manager watch the policy and its binding, where the API server serves them; and, if the operator is
+// namespaced, where it lets the operator read them.
 //
 // They have a cache of their own: the manager's cannot be told to watch but one object of a kind that the API server
 // does not serve.
-func (d *delivery) setUp(ctx context.Context, mgr ctrl.Manager) error {
+func (d *delivery) setUp(ctx context.Context, mgr ctrl.Manager, namespaced bool) error {
 	kind := admissionregistrationv1.SchemeGroupVersion.WithKind("MutatingAdmissionPolicy")
 	switch _, err := mgr.GetRESTMapper().RESTMapping(kind.GroupKind(), kind.Version); {
 	case meta.IsNoMatchError(err):
+		d.without = "this Kubernetes has no MutatingAdmissionPolicy (1.36 and later have; restart the operator after an upgrade)"
 		return nil
 	case err != nil:
 		return fmt.Errorf("looking for %s: %w", kind, err)
 	}
 	objects := []client.Object{&admissionregistrationv1.MutatingAdmissionPolicy{}, &admissionregistrationv1.MutatingAdmissionPolicyBinding{}}
+	if namespaced {
+		if err := mayRead(ctx, mgr.GetAPIReader()); apierrors.IsForbidden(err) {
+			d.without = fmt.Sprintf("the operator may not read the policy: see docs/install.md, and restart the operator once it may (%s)", err)
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
 	one := cache.ByObject{Field: fields.OneTermEqualSelector("metadata.name", v1alpha1.PolicyParameters)}
 	policies, err := cache.New(mgr.GetConfig(), cache.Options{
 		HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(),
@@ -68,6 +81,19 @@ func (d *delivery) setUp(ctx context.Context, mgr ctrl.Manager) error {
 	return mgr.Add(policyCache{policies})
 }
 
+// mayRead fails where the API server does not let the operator read the policy and its binding.
+func mayRead(ctx context.Context, live client.Reader) error {
+	named := client.MatchingFields{"metadata.name": v1alpha1.PolicyParameters}
+	for _, list := range []client.ObjectList{
+		&admissionregistrationv1.MutatingAdmissionPolicyList{}, &admissionregistrationv1.MutatingAdmissionPolicyBindingList{},
+	} {
+		if err := live.List(ctx, list, named); err != nil {
+			return fmt.Errorf("reading the policy: %w", err)
+		}
+	}
+	return nil
+}
+
 // policyCache is a cache that the manager starts, and waits for, like its own.
 type policyCache struct{ cache.Cache }
 
@@ -77,7 +103,7 @@ func (c policyCache) GetCache() cache.Cache { return c.Cache }
 // packing says whether the policy and its binding are in the cluster, and are those that belong to this operator.
 func (d *delivery) packing(ctx context.Context, now time.Time) (plan.Packing, error) {
 	if d.policies == nil {
-		return missing("this Kubernetes has no MutatingAdmissionPolicy (1.36 and later have; restart the operator after an upgrade)"), nil
+		return missing(d.without), nil
 	}
 	key := client.ObjectKey{Name: v1alpha1.PolicyParameters}
 	installed, binding := &admissionregistrationv1.MutatingAdmissionPolicy{}, &admissionregistrationv1.MutatingAdmissionPolicyBinding{}

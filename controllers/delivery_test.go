@@ -100,18 +100,46 @@ func TestPacking(t *testing.T) {
 type mapped struct {
 	ctrl.Manager
 	kinds meta.RESTMapper
+	live  client.Reader
 }
 
 func (m mapped) GetRESTMapper() meta.RESTMapper { return m.kinds }
+func (m mapped) GetAPIReader() client.Reader    { return m.live }
 
 func TestPackingBeforeKubernetes136(t *testing.T) {
 	d := &delivery{}
-	if err := d.setUp(t.Context(), mapped{kinds: meta.NewDefaultRESTMapper(nil)}); err != nil {
+	if err := d.setUp(t.Context(), mapped{kinds: meta.NewDefaultRESTMapper(nil)}, false); err != nil {
 		t.Fatal(err)
 	}
 	got, err := d.packing(t.Context(), podTime.Time)
 	if err != nil || got.OK || got.Reason != v1alpha1.PackedPolicyMissing || !strings.Contains(got.Message, "1.36") {
 		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+// forbidding lets nobody list anything, or fails otherwise.
+type forbidding struct {
+	client.Reader
+	err error
+}
+
+func (f forbidding) List(_ context.Context, _ client.ObjectList, _ ...client.ListOption) error { return f.err }
+
+func TestPackingOfANamespacedOperatorWithoutRights(t *testing.T) {
+	kinds := meta.NewDefaultRESTMapper(nil)
+	kinds.Add(admissionregistrationv1.SchemeGroupVersion.WithKind("MutatingAdmissionPolicy"), meta.RESTScopeRoot)
+	forbidden := apierrors.NewForbidden(schema.GroupResource{Resource: "mutatingadmissionpolicies"}, "", errors.New("no right"))
+	d := &delivery{}
+	if err := d.setUp(t.Context(), mapped{kinds: kinds, live: forbidding{err: forbidden}}, true); err != nil {
+		t.Fatal(err)
+	}
+	got, err := d.packing(t.Context(), podTime.Time)
+	if err != nil || got.OK || got.Reason != v1alpha1.PackedPolicyMissing || !strings.Contains(got.Message, "may not read") {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	broken := errors.New("broken")
+	if err := (&delivery{}).setUp(t.Context(), mapped{kinds: kinds, live: forbidding{err: broken}}, true); !errors.Is(err, broken) {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -33,7 +33,7 @@ func (r *BatchRunReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Mana
 	if err := indexCache(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
-	if err := r.delivery.setUp(ctx, mgr); err != nil {
+	if err := r.delivery.setUp(ctx, mgr, r.Namespaced); err != nil {
 		return err
 	}
 	r.vanished, r.adjusted = newVanishedPods(), lru.New(maxAdjusted)

@@ -5,10 +5,12 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/utils/clock"
@@ -44,6 +46,7 @@ type options struct {
 	probeAddress   string
 	leaderElect    bool
 	leaseNamespace string
+	namespaces     string
 	limits         plan.Limits
 	concurrency    int
 	qps            float64
@@ -61,6 +64,8 @@ func parseOptions() options {
 	flag.BoolVar(&o.leaderElect, "leader-elect", false, "Let one of several replicas be active.")
 	flag.StringVar(&o.leaseNamespace, "leader-election-namespace", "",
 		"Namespace of the lease that the active replica holds; by default the operator's own. Needed with --leader-elect outside of a pod.")
+	flag.StringVar(&o.namespaces, "namespaces", "",
+		"Namespaces, separated by commas, whose runs the operator looks after; by default all. Then it needs rights in these only.")
 	flag.IntVar(&o.limits.MaxParallelism, "max-parallelism", 1000, "Ceiling on, and default of, a run's parallelism.")
 	flag.IntVar(&o.limits.MaxTasks, "max-tasks", 0, "The most tasks a run can have; 0: as many as the API lets it.")
 	flag.DurationVar(&o.limits.DefaultTTL, "default-ttl", 7*24*time.Hour, "Default of a run's ttlSecondsAfterFinished.")
@@ -94,6 +99,15 @@ func run(o options) error {
 	case l.DefaultTTL < 0 || l.MaxTTL < 0:
 		return fmt.Errorf("--default-ttl and --max-ttl must not be negative, are %s and %s", l.DefaultTTL, l.MaxTTL)
 	}
+	var namespaces []string
+	if o.namespaces != "" {
+		namespaces = strings.Split(o.namespaces, ",")
+	}
+	for _, namespace := range namespaces {
+		if problems := validation.IsDNS1123Label(namespace); len(problems) > 0 {
+			return fmt.Errorf("--namespaces: %q is no name of a namespace: %s", namespace, problems[0])
+		}
+	}
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
@@ -119,7 +133,7 @@ func run(o options) error {
 	}
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme,
-		Cache:                         controllers.CacheOptions(),
+		Cache:                         controllers.CacheOptions(namespaces...),
 		Metrics:                       serving,
 		HealthProbeBindAddress:        o.probeAddress,
 		LeaderElection:                o.leaderElect,
@@ -139,12 +153,13 @@ func run(o options) error {
 		return err
 	}
 	reconciler := &controllers.BatchRunReconciler{
-		Client:   mgr.GetClient(),
-		Live:     mgr.GetAPIReader(),
-		Logs:     controllers.PodLogs{Client: clientset},
-		Recorder: mgr.GetEventRecorder("batchrun"),
-		Clock:    clock.RealClock{},
-		Limits:   o.limits,
+		Client:     mgr.GetClient(),
+		Live:       mgr.GetAPIReader(),
+		Logs:       controllers.PodLogs{Client: clientset},
+		Recorder:   mgr.GetEventRecorder("batchrun"),
+		Clock:      clock.RealClock{},
+		Limits:     o.limits,
+		Namespaced: len(namespaces) > 0,
 	}
 	if err := reconciler.SetupWithManager(ctx, mgr, o.concurrency); err != nil {
 		return err
