@@ -36,6 +36,9 @@ func Run(run *v1alpha1.BatchRun, o Options) string {
 	if states := states(run); states != "" {
 		p.field("Attempts", "%s", states)
 	}
+	for _, said := range run.Status.Progress {
+		p.field(fmt.Sprintf("Task %d", said.Index), "%s", saying(said))
+	}
 	indexes(p, "Succeeded", run.Status.SucceededIndexes)
 	indexes(p, "Failed", run.Status.FailedIndexes)
 	for _, rerun := range run.Status.Reruns {
@@ -116,6 +119,11 @@ func states(run *v1alpha1.BatchRun) string {
 		texts = append(texts, fmt.Sprintf("%d %s", state.Count, state.State))
 	}
 	return strings.Join(texts, ", ")
+}
+
+// saying is what an active attempt says of itself.
+func saying(said v1alpha1.TaskProgress) string {
+	return strings.TrimSpace(fmt.Sprintf("%d%% %s", said.Percent, said.Message))
 }
 
 func indexes(p *page, label, text string) {

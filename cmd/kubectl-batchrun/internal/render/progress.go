@@ -99,6 +99,9 @@ func Screen(run *v1alpha1.BatchRun, bar, pace string, o Options) string {
 	if states := states(run); states != "" {
 		p.line("", "attempts: %s", states)
 	}
+	for _, said := range run.Status.Progress {
+		p.line("", "task %d: %s", said.Index, saying(said))
+	}
 	if shown := last(run.Status.Failures, o.Failures); len(shown) > 0 {
 		p.blank()
 		p.line("", "Last failures:")

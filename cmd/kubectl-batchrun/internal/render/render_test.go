@@ -42,6 +42,7 @@ func sweep() *v1alpha1.BatchRun {
 			SucceededIndexes: "0-99,110-129", FailedIndexes: "100,102,104,106,108,109",
 			PodStates: []v1alpha1.PodState{{State: v1alpha1.ReasonCompleted, Count: 120}, {State: v1alpha1.ReasonOOMKilled, Count: 12}, {State: v1alpha1.ReasonEvicted, Count: 2}},
 			StartTime: before(90 * time.Minute),
+			Progress:  []v1alpha1.TaskProgress{{Index: 130, Percent: 37, Message: "epoch 3", Pod: "sweep-4-0-abcde"}, {Index: 131, Percent: 2, Pod: "sweep-4-1-abcde"}},
 			Reruns:    []v1alpha1.RerunRecord{{Token: "after-the-fix", Time: *before(30 * time.Minute), Tasks: 3, Indexes: "3,7,9"}},
 			Conditions: []metav1.Condition{
 				{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: v1alpha1.RunProgressing, Message: "20 tasks are active, 54 wait for room: spec.parallelism is 20"},
