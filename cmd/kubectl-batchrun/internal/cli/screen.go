@@ -61,7 +61,7 @@ func (s *screen) Update(message tea.Msg) (tea.Model, tea.Cmd) {
 	switch message := message.(type) {
 	case runMsg:
 		s.run, s.lost = message.BatchRun, nil
-		s.rate.Add(s.now(), int(s.run.Status.Succeeded+s.run.Status.Failed))
+		s.rate.Observe(s.now(), s.run)
 	case lostMsg:
 		s.lost = message.err
 	case tea.WindowSizeMsg:
