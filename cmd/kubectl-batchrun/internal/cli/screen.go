@@ -98,7 +98,7 @@ func (p *plugin) watchScreen(ctx context.Context, c *cluster, name string) error
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	shown := newScreen(name, p.now, p.width())
-	terminal := p.Out.(*safeTerminal).File //nolint:forcetypeassert // redraws says so
+	terminal := p.Out.(*safeTerminal).file //nolint:forcetypeassert // redraws says so
 	program := tea.NewProgram(shown, tea.WithContext(ctx), tea.WithInput(p.In), tea.WithOutput(terminal), tea.WithoutSignalHandler())
 	go func() {
 		lost := func(err error) { program.Send(lostMsg{err}) }
