@@ -72,7 +72,7 @@ func ownerOf(run *v1alpha1.BatchRun, field string) string {
 			Spec map[string]any `json:"f:spec"`
 		}
 		tool := gitOpsManagers[entry.Manager]
-		if tool == "" || entry.FieldsV1 == nil || json.Unmarshal(entry.FieldsV1.Raw, &owned) != nil {
+		if tool == "" || entry.FieldsV1 == nil || json.Unmarshal(entry.FieldsV1.GetRawBytes(), &owned) != nil {
 			continue
 		}
 		if _, ok := owned.Spec["f:"+field]; ok {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,7 +22,7 @@ import (
 // active is a run whose tasks are these.
 func active(name string, tasks ...ledger.Task) *v1alpha1.BatchRun {
 	run := &v1alpha1.BatchRun{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID("uid of " + name)}}
-	run.Spec.Completions = ptr.To(int32(len(tasks))) //nolint:gosec // a few
+	run.Spec.Completions = ptr.To(int32(len(tasks)))
 	run.Status.Phase, run.Status.Tasks = v1alpha1.PhaseRunning, int32(len(tasks))
 	run.Status.Waves.Ledger = ledger.Ledger(tasks).Encode()
 	return run
@@ -121,7 +122,7 @@ func TestAChangeThatAGitOpsToolSetsBackIsWarnedOf(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			run := active("run", ledger.Task{})
 			run.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: test.manager, Operation: metav1.ManagedFieldsOperationApply,
-				FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: []byte(test.fields)}}}
+				FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(test.fields)}}
 			run.Labels = map[string]string{test.label: "x"}
 			p := play(t, run)
 			_, errOut, _ := p.run(t, "suspend", "run")
@@ -143,13 +144,13 @@ func TestARunOfTheSameNameIsAnother(t *testing.T) {
 		if args == "watch run" {
 			says(t, c.out, "run Running")
 		} else {
-			time.Sleep(100 * time.Millisecond) // it says nothing
+			NewWithT(t).Eventually(func() int { return p.asked(runsPath) }, "30s").Should(BeNumerically(">", 1)) // it says nothing
 		}
 		other := active("run", ledger.Task{})
 		other.UID = "another"
 		p.setRuns(ended(other))
-		if code := <-c.code; code == 0 || !strings.Contains(c.errOut.text(), `run "run" was deleted, and another one of this name was created`) {
-			t.Errorf("%s: code %d: %s", args, code, c.errOut.text())
+		if code := <-c.code; code == 0 || !strings.Contains(string(c.errOut.Contents()), `run "run" was deleted, and another one of this name was created`) {
+			t.Errorf("%s: code %d: %s", args, code, c.errOut.Contents())
 		}
 	}
 }
@@ -163,8 +164,8 @@ func TestALostConnectionIsSaidAndWaitedFor(t *testing.T) {
 	p.set(runsPath, refuses(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "starting"))
 	says(t, c.errOut, "The connection to the cluster is lost, trying again: starting")
 	p.setRuns(ended(run))
-	if code := <-c.code; code != 0 || c.out.text() != "batchrun.batchrun.io/run Succeeded \n" {
-		t.Errorf("code %d: %s", code, c.out.text())
+	if code := <-c.code; code != 0 || string(c.out.Contents()) != "batchrun.batchrun.io/run Succeeded \n" {
+		t.Errorf("code %d: %s", code, c.out.Contents())
 	}
 }
 
@@ -193,12 +194,13 @@ func TestAFollowedTaskIsFollowedThroughItsAttempts(t *testing.T) {
 	says(t, c.errOut, "task 0: waiting for attempt 2 to start")
 	addPod(1, corev1.PodPending) // its containers have not started
 	p.setRuns(active("run", ledger.Task{State: ledger.Active, Failures: 1, Wave: 2}))
-	time.Sleep(lookInterval)
+	looks := p.asked(podsPath)
+	NewWithT(t).Eventually(func() int { return p.asked(podsPath) }, "30s").Should(BeNumerically(">", looks+1))
 	addPod(1, corev1.PodRunning)
 	says(t, c.out, "first\nsecond\n")
 	p.setRuns(active("run", ledger.Task{State: ledger.Succeeded}))
-	if code := <-c.code; code != 0 || c.out.text() != "first\nsecond\n" || strings.Contains(c.errOut.text(), "error") {
-		t.Errorf("code %d: %s%s", code, c.out.text(), c.errOut.text())
+	if code := <-c.code; code != 0 || string(c.out.Contents()) != "first\nsecond\n" || strings.Contains(string(c.errOut.Contents()), "error") {
+		t.Errorf("code %d: %s%s", code, c.out.Contents(), c.errOut.Contents())
 	}
 }
 

@@ -56,7 +56,7 @@ func exitCode(ctx context.Context, err error, streams genericiooptions.IOStreams
 
 // separate takes joined errors apart.
 func separate(err error) []error {
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // one that wraps it has words of its own
+	joined, ok := err.(interface{ Unwrap() []error }) // one that wraps it has words of its own
 	if !ok {
 		return []error{err}
 	}

@@ -24,14 +24,16 @@ func (p *plugin) lintCommand() *cobra.Command {
 			"column of each, and how to mend it. The exit code is 1 if there is anything to mend. Site rules are those of the " +
 			"profile baseline, nrp, or a file with your site's own figures (kubectl get configmap -n batchrun-system " +
 			"batchrun-site-rules -o yaml), wherever your cluster has any; none leaves them out.",
-		Example: example("kubectl batchrun lint -f run.yaml", "kubectl batchrun lint -f run.yaml --site-rules nrp", "kubectl batchrun convert -f job.yaml | kubectl batchrun lint -f -"),
-		Args:    cobra.NoArgs,
+		Example: example("kubectl batchrun lint -f run.yaml", "kubectl batchrun lint -f run.yaml --site-rules nrp",
+			"kubectl batchrun convert -f job.yaml | kubectl batchrun lint -f -"),
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return p.lint(cmd.Context(), files, siteRules)
 		},
 	}
 	addFiles(command, &files, "What to check.")
-	command.Flags().StringVar(&siteRules, "site-rules", "baseline", "The site rules to judge by: none, baseline, nrp, or a file with the ConfigMap of their figures.")
+	command.Flags().StringVar(&siteRules, "site-rules", "baseline",
+		"The site rules to judge by: none, baseline, nrp, or a file with the ConfigMap of their figures.")
 	return command
 }
 

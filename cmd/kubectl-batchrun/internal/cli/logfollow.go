@@ -52,7 +52,8 @@ func (r *logReader) followTask(ctx context.Context, attempt record.Attempt, out 
 				continue
 			}
 		}
-		if text := fmt.Sprintf("task %d: waiting for attempt %d to start; the run is %s", attempt.Task, shown+1, render.Phase(run.BatchRun)); text != said {
+		text := fmt.Sprintf("task %d: waiting for attempt %d to start; the run is %s", attempt.Task, shown+1, render.Phase(run.BatchRun))
+		if text != said {
 			r.note("%s", text)
 			said = text
 		}

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -14,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	. "github.com/onsi/gomega"
+	"github.com/onsi/gomega/gbytes"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -31,12 +32,13 @@ type played struct {
 	mutex      sync.Mutex
 	answers    map[string]any
 	patches    []string
+	requests   map[string]int
 }
 
 // play starts an API server that knows runs, pods and ControllerRevisions, all in the namespace default.
 func play(t *testing.T, runs ...*v1alpha1.BatchRun) *played {
 	t.Helper()
-	p := &played{answers: map[string]any{
+	p := &played{requests: map[string]int{}, answers: map[string]any{
 		"/api":                       &metav1.APIVersions{Versions: []string{"v1"}},
 		"/apis":                      &metav1.APIGroupList{Groups: []metav1.APIGroup{group("batchrun.io", "v1alpha1"), group("apps", "v1")}},
 		"/apis/batchrun.io/v1alpha1": resources("batchrun.io/v1alpha1", "batchruns", "BatchRun"),
@@ -100,11 +102,12 @@ func (p *played) setRuns(runs ...*v1alpha1.BatchRun) {
 
 // ServeHTTP implements http.Handler.
 func (p *played) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	p.requests[r.URL.Path]++
 	if r.URL.Query().Get("watch") != "" {
 		return
 	}
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
 	if r.Method == http.MethodPatch {
 		body, _ := io.ReadAll(r.Body)
 		p.patches = append(p.patches, string(body))
@@ -137,43 +140,32 @@ func writeJSON(w http.ResponseWriter, code int, answer any) {
 	_ = json.NewEncoder(w).Encode(answer)
 }
 
+// asked is how many requests of a path there were.
+func (p *played) asked(path string) int {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	return p.requests[path]
+}
+
 // refuses answers with an error.
 func refuses(code int, reason metav1.StatusReason, message string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, code, &metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"},
-			Status: metav1.StatusFailure, Code: int32(code), Reason: reason, Message: message}) //nolint:gosec // a status code
+			Status: metav1.StatusFailure, Code: int32(code), Reason: reason, Message: message})
 	}
 }
 
 // command is a command that runs.
 type command struct {
-	out, errOut *buffer
+	out, errOut *gbytes.Buffer
 	code        chan int
-}
-
-// buffer is a buffer that may be read while it is written.
-type buffer struct {
-	mutex sync.Mutex
-	bytes.Buffer
-}
-
-func (b *buffer) Write(text []byte) (int, error) {
-	b.mutex.Lock()
-	defer b.mutex.Unlock()
-	return b.Buffer.Write(text)
-}
-
-func (b *buffer) text() string {
-	b.mutex.Lock()
-	defer b.mutex.Unlock()
-	return b.String()
 }
 
 // start starts a command.
 func (p *played) start(t *testing.T, args ...string) *command {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	c := &command{out: &buffer{}, errOut: &buffer{}, code: make(chan int, 1)}
+	c := &command{out: gbytes.NewBuffer(), errOut: gbytes.NewBuffer(), code: make(chan int, 1)}
 	go func() {
 		defer cancel()
 		c.code <- Run(ctx, append([]string{"kubectl-batchrun", "--kubeconfig", p.kubeconfig}, args...),
@@ -187,15 +179,11 @@ func (p *played) run(t *testing.T, args ...string) (out, errOut string, code int
 	t.Helper()
 	c := p.start(t, args...)
 	code = <-c.code
-	return c.out.text(), c.errOut.text(), code
+	return string(c.out.Contents()), string(c.errOut.Contents()), code
 }
 
 // says waits until a text is in a buffer.
-func says(t *testing.T, b *buffer, text string) {
+func says(t *testing.T, b *gbytes.Buffer, text string) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(b.text(), text); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%q is not in %q", text, b.text())
-		}
-	}
+	NewWithT(t).Eventually(func() string { return string(b.Contents()) }, "30s").Should(ContainSubstring(text))
 }

@@ -15,8 +15,7 @@ import (
 // safeTerminal is a terminal that obeys nothing of what is written to it, such as logs and messages of others: control
 // characters are shown. Colours are let through, and end with the line.
 type safeTerminal struct {
-	*os.File
-
+	file     *os.File // not embedded: its other ways to write are not safe
 	colours  bool
 	coloured bool
 	begun    []byte // a character, or a colour, whose end has not come yet
@@ -31,7 +30,7 @@ var (
 // safe makes terminals safe, and leaves other streams alone.
 func safe(stream io.Writer) io.Writer {
 	if file, ok := stream.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
-		return &safeTerminal{File: file, colours: os.Getenv("NO_COLOR") == ""}
+		return &safeTerminal{file: file, colours: os.Getenv("NO_COLOR") == ""}
 	}
 	return stream
 }
@@ -40,7 +39,7 @@ func safe(stream io.Writer) io.Writer {
 func (t *safeTerminal) Write(text []byte) (int, error) {
 	var shown []byte
 	shown, t.begun = t.show(append(t.begun, text...))
-	if _, err := t.File.Write(shown); err != nil {
+	if _, err := t.file.Write(shown); err != nil {
 		return 0, err
 	}
 	return len(text), nil

@@ -1,6 +1,14 @@
 package cli
 
-import "testing"
+import (
+	"bufio"
+	"io"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/creack/pty"
+)
 
 func TestATerminalObeysNothingThatIsWritten(t *testing.T) {
 	for _, test := range []struct {
@@ -34,5 +42,37 @@ func TestATerminalObeysNothingThatIsWritten(t *testing.T) {
 	without := &safeTerminal{}
 	if shown, _ := without.show([]byte("\x1b[31mred\n")); string(shown) != "red\n" {
 		t.Errorf("without colours: got %q", shown)
+	}
+}
+
+func TestATerminalIsSafeHoweverItIsWrittenTo(t *testing.T) {
+	read, tty, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer read.Close()
+	defer tty.Close()
+	lines := bufio.NewReader(read)
+	for name, write := range map[string]func(io.Writer) (int64, error){
+		"copy":   func(w io.Writer) (int64, error) { return io.Copy(w, strings.NewReader("\x1b[2J\n")) },
+		"string": func(w io.Writer) (int64, error) { n, err := io.WriteString(w, "\x1b[2J\n"); return int64(n), err },
+	} {
+		if _, err := write(safe(tty)); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := lines.ReadString('\n'); line != "^[[2J\r\n" {
+			t.Errorf("%s: the terminal gets %q %v", name, line, err)
+		}
+	}
+	if out := safe(io.Discard); out != io.Discard {
+		t.Error("what is no terminal gets something else")
+	}
+	file, err := os.Create(t.TempDir() + "/log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if out := safe(file); out != io.Writer(file) {
+		t.Error("a file gets something else")
 	}
 }

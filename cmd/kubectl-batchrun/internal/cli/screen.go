@@ -61,7 +61,7 @@ func (s *screen) Update(message tea.Msg) (tea.Model, tea.Cmd) {
 	switch message := message.(type) {
 	case runMsg:
 		s.run, s.lost = message.BatchRun, nil
-		s.rate.Add(s.now(), int(s.run.Status.Succeeded+s.run.Status.Failed))
+		s.rate.Observe(s.now(), s.run)
 	case lostMsg:
 		s.lost = message.err
 	case tea.WindowSizeMsg:
@@ -98,7 +98,7 @@ func (p *plugin) watchScreen(ctx context.Context, c *cluster, name string) error
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	shown := newScreen(name, p.now, p.width())
-	terminal := p.Out.(*safeTerminal).File //nolint:forcetypeassert // redraws says so
+	terminal := p.Out.(*safeTerminal).file //nolint:forcetypeassert // redraws says so
 	program := tea.NewProgram(shown, tea.WithContext(ctx), tea.WithInput(p.In), tea.WithOutput(terminal), tea.WithoutSignalHandler())
 	go func() {
 		lost := func(err error) { program.Send(lostMsg{err}) }

@@ -12,7 +12,7 @@ func (p *plugin) width() int {
 	if !ok {
 		return 0
 	}
-	width, _, err := term.GetSize(int(terminal.Fd()))
+	width, _, err := term.GetSize(int(terminal.file.Fd()))
 	if err != nil {
 		return 0
 	}

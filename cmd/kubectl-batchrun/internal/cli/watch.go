@@ -69,7 +69,7 @@ func (p *plugin) watchLines(ctx context.Context, c *cluster, name string) error 
 	for {
 		select {
 		case run := <-versions:
-			rate.Add(p.now(), int(run.Status.Succeeded+run.Status.Failed))
+			rate.Observe(p.now(), run)
 			waiting = run
 			if pause == nil {
 				write()

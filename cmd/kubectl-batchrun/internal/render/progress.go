@@ -34,6 +34,17 @@ func (r *Rate) Add(now time.Time, done int) {
 	}
 }
 
+// Observe tells how far a run is at a time. The first time it counts from the start of the run, unless tasks were rerun:
+// who comes late sees an estimate at once.
+func (r *Rate) Observe(now time.Time, run *v1alpha1.BatchRun) {
+	status := &run.Status
+	if started := status.StartTime; len(r.samples) == 0 && started != nil && started.Time.Before(now) &&
+		len(status.Reruns) == 0 && status.CompletionTime == nil {
+		r.Add(started.Time, 0)
+	}
+	r.Add(now, int(status.Succeeded+status.Failed))
+}
+
 // PerSecond is the rate at a time; ok is false where nothing ended since it is measured.
 func (r *Rate) PerSecond(now time.Time) (rate float64, ok bool) {
 	if len(r.samples) == 0 {

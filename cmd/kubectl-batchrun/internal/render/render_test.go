@@ -185,6 +185,26 @@ func TestTheRateIsThatOfTheLastMinutes(t *testing.T) {
 	}
 }
 
+func TestWhoComesLateSeesAnEstimate(t *testing.T) {
+	run := &v1alpha1.BatchRun{Status: v1alpha1.BatchRunStatus{Tasks: 100, Succeeded: 50, Active: 50, StartTime: before(50 * time.Minute)}}
+	var rate render.Rate
+	rate.Observe(now, run)
+	if pace := rate.Pace(run, now); pace != "1.0 tasks/min, done in about 50m" {
+		t.Errorf("the pace is %q", pace)
+	}
+	rerun := run.DeepCopy()
+	rerun.Status.Reruns = []v1alpha1.RerunRecord{{Tasks: 1}}
+	ended := run.DeepCopy()
+	ended.Status.CompletionTime = before(time.Minute)
+	for _, other := range []*v1alpha1.BatchRun{rerun, ended} {
+		var rate render.Rate
+		rate.Observe(now, other)
+		if pace := rate.Pace(other, now); pace != "" {
+			t.Errorf("the pace is %q", pace)
+		}
+	}
+}
+
 func TestABarIsAsWideAsItIsToBe(t *testing.T) {
 	for _, test := range []struct {
 		succeeded, failed, tasks int32
