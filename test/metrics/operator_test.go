@@ -199,7 +199,7 @@ var _ = Describe("The metrics of an operator", Ordered, ContinueOnFailure, func(
 		_, rest, found := strings.Cut(string(read("docs", "metrics.md")), "\nUseful queries:\n\n")
 		Expect(found).To(BeTrue())
 		block, _, _ := strings.Cut(rest, "\n\n")
-		for _, query := range strings.SplitSeq(block, "\n") {
+		for query := range strings.SplitSeq(block, "\n") {
 			Eventually(func() ([]sample, error) { return p.query(query) }).ShouldNot(BeEmpty(), query)
 		}
 	})
