@@ -162,7 +162,7 @@ func (p *prometheus) selectors(query string) ([]string, error) {
 				walk(element)
 			}
 		case map[string]any:
-			if n["type"] == "vectorSelector" {
+			if n["type"] == "vectorSelector" || n["type"] == "matrixSelector" {
 				var matchers []string
 				list, _ := n["matchers"].([]any)
 				for _, element := range list {
