@@ -48,7 +48,7 @@ var _ = Describe("kustomize", Ordered, func() {
 // podOf is a pod, for the namespace restricted, as the Deployment among the manifests makes it.
 func podOf(manifests string) string {
 	GinkgoHelper()
-	for _, document := range strings.SplitSeq(manifests, "\n---\n") {
+	for document := range strings.SplitSeq(manifests, "\n---\n") {
 		var deployment appsv1.Deployment
 		Expect(yaml.Unmarshal([]byte(document), &deployment)).To(Succeed())
 		if deployment.Kind != "Deployment" {
