@@ -34,8 +34,10 @@ var _ = Describe("kustomize", Ordered, func() {
 		newNamespace("restricted")
 		kubectl("label", "namespace", "restricted", "pod-security.kubernetes.io/enforce=restricted")
 		pod := podOf(out)
-		_, err := try(pod, "kubectl", "create", "--dry-run=server", "-f", "-")
-		Expect(err).NotTo(HaveOccurred())
+		Eventually(func() error { // the namespace's service account takes a moment
+			_, err := try(pod, "kubectl", "create", "--dry-run=server", "-f", "-")
+			return err
+		}).Should(Succeed())
 		namespaceGoes("restricted")
 	})
 
