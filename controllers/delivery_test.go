@@ -123,7 +123,9 @@ type forbidding struct {
 	err error
 }
 
-func (f forbidding) List(_ context.Context, _ client.ObjectList, _ ...client.ListOption) error { return f.err }
+func (f forbidding) List(_ context.Context, _ client.ObjectList, _ ...client.ListOption) error {
+	return f.err
+}
 
 func TestPackingOfANamespacedOperatorWithoutRights(t *testing.T) {
 	kinds := meta.NewDefaultRESTMapper(nil)

@@ -26,7 +26,7 @@ type objects map[string]map[string]any
 func read(t *testing.T, manifests []byte) objects {
 	t.Helper()
 	all := objects{}
-	for _, document := range strings.Split("\n"+string(manifests), "\n---") {
+	for document := range strings.SplitSeq("\n"+string(manifests), "\n---") {
 		var object map[string]any
 		if err := yaml.UnmarshalStrict([]byte(document), &object); err != nil {
 			t.Fatalf("%v in\n%s", err, document)

@@ -25,16 +25,16 @@ var _ = Describe("The Helm chart", Ordered, func() {
 	})
 
 	It("is upgraded while runs are active, and nothing is lost or done twice", func() {
-		start("runs", "upgraded", 8, 2, "6s")
+		start("runs", "upgraded", 16, 2, "6s")
 		Eventually(func() []string { return runningPods("runs") }).Should(HaveLen(2))
 		helm("upgrade", "batchrun", chart, "-n", operator, "--wait", "-f", localValues("v2", probePorts[1]))
 		Expect(kubectl("-n", operator, "get", "pods", "-o", "jsonpath={.items[*].spec.containers[*].image}")).To(ContainSubstring(":v2"))
 		Expect(status("runs", "upgraded", "completionTime")).To(BeEmpty(), "the run was over before the upgrade was")
 		Eventually(func() string { return status("runs", "upgraded", "phase") }).Should(Equal("Succeeded"))
-		Expect(status("runs", "upgraded", "completions")).To(Equal("8/8"))
-		Expect(status("runs", "upgraded", "podStates")).To(Equal(`[{"count":8,"state":"Completed"}]`))
+		Expect(status("runs", "upgraded", "completions")).To(Equal("16/16"))
+		Expect(status("runs", "upgraded", "podStates")).To(Equal(`[{"count":16,"state":"Completed"}]`))
 		pods := kubectl("-n", "runs", "get", "pods", "-l", "batchrun.io/run=upgraded", "-o", "name")
-		Expect(strings.Fields(pods)).To(HaveLen(8), "a task ran twice")
+		Expect(strings.Fields(pods)).To(HaveLen(16), "a task ran twice")
 	})
 
 	It("is uninstalled, keeps all runs, and goes on with them when it is installed again", func() {

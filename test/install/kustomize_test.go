@@ -34,8 +34,10 @@ var _ = Describe("kustomize", Ordered, func() {
 		newNamespace("restricted")
 		kubectl("label", "namespace", "restricted", "pod-security.kubernetes.io/enforce=restricted")
 		pod := podOf(out)
-		_, err := try(pod, "kubectl", "create", "--dry-run=server", "-f", "-")
-		Expect(err).NotTo(HaveOccurred())
+		Eventually(func() error { // the namespace's service account takes a moment
+			_, err := try(pod, "kubectl", "create", "--dry-run=server", "-f", "-")
+			return err
+		}).Should(Succeed())
 		namespaceGoes("restricted")
 	})
 
@@ -48,7 +50,7 @@ var _ = Describe("kustomize", Ordered, func() {
 // podOf is a pod, for the namespace restricted, as the Deployment among the manifests makes it.
 func podOf(manifests string) string {
 	GinkgoHelper()
-	for _, document := range strings.Split(manifests, "\n---\n") {
+	for document := range strings.SplitSeq(manifests, "\n---\n") {
 		var deployment appsv1.Deployment
 		Expect(yaml.Unmarshal([]byte(document), &deployment)).To(Succeed())
 		if deployment.Kind != "Deployment" {
