@@ -121,7 +121,7 @@ var _ = Describe("The plugin", func() {
 
 		refused := f.run("delete", "run")
 		Expect(refused.Code).To(Equal(1))
-		Expect(refused.Err).To(And(ContainSubstring("Run run (Cancelled, 0/2) goes away with its record"), ContainSubstring("add --yes")))
+		Expect(refused.Err).To(And(ContainSubstring("run Cancelled: 0 of 2 tasks succeeded, 2 pending. The run goes away with its record"), ContainSubstring("add --yes")))
 		Expect(f.ok("delete", "run", "--yes")).To(Equal("batchrun.batchrun.io/run deleted\n"))
 		missing := f.run("wait", "run")
 		Expect(missing.Code).To(Equal(3))

@@ -36,7 +36,7 @@ func ended(run *v1alpha1.BatchRun) *v1alpha1.BatchRun {
 }
 
 func TestWhatCommonlyGoesWrongIsSaidInWords(t *testing.T) {
-	forbidden := refuses(http.StatusForbidden, metav1.StatusReasonForbidden, "you may not")
+	forbidden := refuses(http.StatusForbidden, metav1.StatusReasonForbidden, "you cannot list")
 	for _, test := range []struct {
 		name    string
 		prepare func(*played)
@@ -52,8 +52,10 @@ func TestWhatCommonlyGoesWrongIsSaidInWords(t *testing.T) {
 			[]string{"this cluster has no BatchRuns: the operator is not installed there"}},
 		{"no CRD to wait for", (*played).withoutRuns, "wait run", 3,
 			[]string{"this cluster has no BatchRuns"}},
-		{"no permission", func(p *played) { p.set(runsPath+"/run", forbidden) }, "get run", 1, []string{"you may not", "the role batchrun-viewer"}},
-		{"no permission to list", func(p *played) { p.set(runsPath, forbidden) }, "list", 1, []string{"you may not", "the role batchrun-viewer"}},
+		{"no permission", func(p *played) { p.set(runsPath+"/run", forbidden) }, "get run", 1, []string{"you cannot list", "the role batchrun-viewer"}},
+		{"no permission to list", func(p *played) { p.set(runsPath, forbidden) }, "list", 1, []string{"you cannot list", "the role batchrun-viewer"}},
+		{"a quota", func(p *played) { p.set(runsPath, refuses(http.StatusForbidden, metav1.StatusReasonForbidden, "exceeded quota")) }, "list", 1,
+			[]string{"error: exceeded quota\n"}},
 		{"not logged in", func(p *played) {
 			p.set(runsPath, refuses(http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized"))
 		}, "list", 1,
@@ -185,6 +187,11 @@ func TestAFollowedTaskIsFollowedThroughItsAttempts(t *testing.T) {
 		pods.Items = []corev1.Pod{pod} // the list asks for those of the wave
 		p.set(podsPath, pods)
 	}
+	addPod(0, corev1.PodPending)
+	p.setRuns(active("run", ledger.Task{State: ledger.Active, Wave: 1}))
+	if _, errOut, code := p.run(t, "logs", "run"); code != 1 || !strings.Contains(errOut, "its pod pod-0 has not started: kubectl batchrun explain-failure run") {
+		t.Errorf("code %d: %s", code, errOut)
+	}
 	p.set(podsPath+"/pod-0/log", "first\n")
 	p.set(podsPath+"/pod-1/log", "second\n")
 	addPod(0, corev1.PodRunning)
@@ -199,7 +206,8 @@ func TestAFollowedTaskIsFollowedThroughItsAttempts(t *testing.T) {
 	addPod(1, corev1.PodRunning)
 	says(t, c.out, "first\nsecond\n")
 	p.setRuns(active("run", ledger.Task{State: ledger.Succeeded}))
-	if code := <-c.code; code != 0 || string(c.out.Contents()) != "first\nsecond\n" || strings.Contains(string(c.errOut.Contents()), "error") {
+	if code := <-c.code; code != 0 || string(c.out.Contents()) != "first\nsecond\n" || strings.Contains(string(c.errOut.Contents()), "error") ||
+		strings.Contains(string(c.errOut.Contents()), "attempt 3") {
 		t.Errorf("code %d: %s%s", code, c.out.Contents(), c.errOut.Contents())
 	}
 }

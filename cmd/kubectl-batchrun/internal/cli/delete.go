@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
+	"github.com/batchrun/batchrun/cmd/kubectl-batchrun/internal/render"
 )
 
 func (p *plugin) deleteCommand() *cobra.Command {
@@ -61,8 +62,7 @@ func (p *plugin) delete(ctx context.Context, c *cluster, name string, yes bool) 
 
 // whatGoes says what is deleted with a run.
 func (p *plugin) whatGoes(ctx context.Context, c *cluster, run *v1alpha1.BatchRun) string {
-	text := fmt.Sprintf("Run %s (%s, %s) goes away with its record: counts, failures and log tails",
-		run.Name, run.Status.Phase, run.Status.Completions)
+	text := render.Line(run, "") + ". The run goes away with its record: counts, failures and log tails"
 	jobs, pods := &metav1.PartialObjectMetadataList{}, &metav1.PartialObjectMetadataList{}
 	jobs.SetGroupVersionKind(batchv1.SchemeGroupVersion.WithKind("JobList"))
 	pods.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("PodList"))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -75,7 +76,7 @@ func inWords(err error) string {
 		return "no cluster is configured: name a kubeconfig file with --kubeconfig or KUBECONFIG"
 	case apierrors.IsUnauthorized(err):
 		return fmt.Sprintf("the cluster does not know you: log in anew, or choose another --context (%s)", err)
-	case apierrors.IsForbidden(err):
+	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), " cannot "): // a quota, for one, forbids too
 		return fmt.Sprintf("%s; whoever runs the cluster can give you the role batchrun-viewer, or batchrun-editor to change runs", err)
 	case errors.As(err, &request):
 		return fmt.Sprintf("the API server does not answer: is it the right one, and is it running? --context and --kubeconfig choose "+

@@ -53,7 +53,7 @@ func (r *logReader) followTask(ctx context.Context, attempt record.Attempt, out 
 			}
 		}
 		text := fmt.Sprintf("task %d: waiting for attempt %d to start; the run is %s", attempt.Task, shown+1, render.Phase(run.BatchRun))
-		if text != said {
+		if text != said && (task.State == record.Pending || task.Attempts > shown) { // else it has not been counted yet
 			r.note("%s", text)
 			said = text
 		}

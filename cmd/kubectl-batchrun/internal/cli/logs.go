@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/batchrun/batchrun/cmd/kubectl-batchrun/internal/record"
 )
@@ -179,8 +180,15 @@ func noLog(run *record.Run, attempt record.Attempt, archived error) error {
 	if known == "" {
 		known = " none"
 	}
-	err := fmt.Errorf("task %d, attempt %d: %w; its pod is gone and the status does not keep it (attempts that are known:%s)",
-		attempt.Task, attempt.Number, errNoLog, known)
+	why := "its pod is gone and the status does not keep it"
+	switch {
+	case attempt.Pod == nil:
+	case attempt.Pod.Status.Phase == corev1.PodPending:
+		why = fmt.Sprintf("its pod %s has not started: kubectl batchrun explain-failure %s may say why", attempt.Pod.Name, run.Name)
+	default:
+		why = fmt.Sprintf("that of its pod %s cannot be read, and the status does not keep it", attempt.Pod.Name)
+	}
+	err := fmt.Errorf("task %d, attempt %d: %w; %s (attempts that are known:%s)", attempt.Task, attempt.Number, errNoLog, why, known)
 	if archived != nil && !errors.Is(archived, errNoArchive) {
 		err = fmt.Errorf("%w; the archive says: %w", err, archived)
 	}

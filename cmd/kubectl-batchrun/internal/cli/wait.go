@@ -95,7 +95,7 @@ func timedOut(name string, timeout time.Duration, last *v1alpha1.BatchRun) error
 	if last == nil {
 		return fmt.Errorf("run %s: nothing was heard of it within %s", name, timeout)
 	}
-	return fmt.Errorf("run %s is not finished after %s: %s", name, timeout, render.Line(last, ""))
+	return fmt.Errorf("not finished after %s: %s", timeout, render.Line(last, ""))
 }
 
 func suspended(run *v1alpha1.BatchRun) bool {
