@@ -57,10 +57,8 @@ func (r *logReader) followTask(ctx context.Context, attempt record.Attempt, out 
 			r.note("%s", text)
 			said = text
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-r.clock.After(lookInterval):
+		if err := r.pause(ctx, lookInterval); err != nil {
+			return err
 		}
 	}
 }
