@@ -54,7 +54,9 @@ func TestWhatCommonlyGoesWrongIsSaidInWords(t *testing.T) {
 			[]string{"this cluster has no BatchRuns"}},
 		{"no permission", func(p *played) { p.set(runsPath+"/run", forbidden) }, "get run", 1, []string{"you cannot list", "the role batchrun-viewer"}},
 		{"no permission to list", func(p *played) { p.set(runsPath, forbidden) }, "list", 1, []string{"you cannot list", "the role batchrun-viewer"}},
-		{"a quota", func(p *played) { p.set(runsPath, refuses(http.StatusForbidden, metav1.StatusReasonForbidden, "exceeded quota")) }, "list", 1,
+		{"a quota", func(p *played) {
+			p.set(runsPath, refuses(http.StatusForbidden, metav1.StatusReasonForbidden, "exceeded quota"))
+		}, "list", 1,
 			[]string{"error: exceeded quota\n"}},
 		{"not logged in", func(p *played) {
 			p.set(runsPath, refuses(http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized"))

@@ -62,11 +62,19 @@ func (p *plugin) follow(
 			}
 		}
 		away = err != nil
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-p.clock.After(reconnectDelay):
+		if err := p.pause(ctx, reconnectDelay); err != nil {
+			return err
 		}
+	}
+}
+
+// pause waits for a while, or until ctx ends.
+func (p *plugin) pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-p.clock.After(d):
+		return nil
 	}
 }
 

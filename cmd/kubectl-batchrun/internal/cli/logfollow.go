@@ -36,10 +36,7 @@ func (r *logReader) followTask(ctx context.Context, attempt record.Attempt, out 
 		task, ok := run.Task(attempt.Task)
 		switch {
 		case !ok || task.State == record.Succeeded || task.State == record.Failed || finished(run.BatchRun):
-			if shown > 0 {
-				return nil
-			}
-			return fmt.Errorf("task %d has not run: the run is %s", attempt.Task, render.Phase(run.BatchRun))
+			return endOf(run, attempt.Task, shown)
 		case task.State == record.Active && task.Attempts > shown:
 			if run, err = r.looks.run(ctx, run.Job(attempt.Task)); err != nil {
 				return err
@@ -57,12 +54,18 @@ func (r *logReader) followTask(ctx context.Context, attempt record.Attempt, out 
 			r.note("%s", text)
 			said = text
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-r.clock.After(lookInterval):
+		if err := r.pause(ctx, lookInterval); err != nil {
+			return err
 		}
 	}
+}
+
+// endOf is the error for a task that ended before any log of it was shown.
+func endOf(run *record.Run, task, shown int) error {
+	if shown > 0 {
+		return nil
+	}
+	return fmt.Errorf("task %d has not run: the run is %s", task, render.Phase(run.BatchRun))
 }
 
 // showOrNote writes the log of an attempt. That there is none does not keep from the next attempt's.
