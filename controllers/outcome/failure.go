@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
@@ -84,17 +86,29 @@ func sidecar(pod *corev1.Pod, name string) bool {
 	return false
 }
 
+// clockSkew is how far the clock of a node may be behind that of the API server, which says when a pod was deleted.
+const clockSkew = 30 * time.Second
+
 // byItself leaves out the containers whose exit code nobody knows, and, of a pod that was deleted, those that ended
 // since: they were told to.
 func byItself(pod *corev1.Pod, failed []failure) []failure {
 	deletion := deletionRequested(pod)
 	var own []failure
 	for _, f := range failed {
-		if !f.lost() && (deletion.IsZero() || f.FinishedAt.Time.Before(deletion) && !known(f.FinishedAt.Time).IsZero()) {
+		told := deletion
+		if f.signalled() {
+			told = told.Add(-clockSkew)
+		}
+		if !f.lost() && (deletion.IsZero() || f.FinishedAt.Time.Before(told) && !known(f.FinishedAt.Time).IsZero()) {
 			own = append(own, f)
 		}
 	}
 	return own
+}
+
+// signalled holds for what a container exits with that was told to end, and then made to, if not for lack of memory.
+func (f failure) signalled() bool {
+	return !f.outOfMemory() && (f.ExitCode == 128+int32(syscall.SIGTERM) || f.ExitCode == 128+int32(syscall.SIGKILL))
 }
 
 // firstOf is the first failure of this kind, nil if there is none.

@@ -116,6 +116,12 @@ func TestReason(t *testing.T) {
 			podWith(failed, deletedAt(5), container("main", exited(143, "Error", "", 5))), v1alpha1.ReasonDeleted, false},
 		"a container that ended before the deletion failed by itself": {
 			podWith(failed, deletedAt(5), container("main", exited(3, "Error", "", 4))), v1alpha1.ReasonError, false},
+		"a container that was killed just before the deletion, by the clock of its node, was told to end": {
+			podWith(failed, deletedAt(40), container("main", exited(137, "Error", "", 11))), v1alpha1.ReasonDeleted, false},
+		"so was one that was told to and did": {
+			podWith(failed, deletedAt(40), container("main", exited(143, "Error", "", 10))), v1alpha1.ReasonDeleted, false},
+		"a container that was killed long before the deletion failed by itself": {
+			podWith(failed, deletedAt(40), container("main", exited(143, "Error", "", 9))), v1alpha1.ReasonError, false},
 		"a container that was out of memory before the deletion stays so": {
 			podWith(failed, deletedAt(5), container("main", exited(137, "OOMKilled", "", 4))), v1alpha1.ReasonOOMKilled, false},
 		"a container that ended without a time was deleted with its pod": {
