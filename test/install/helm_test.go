@@ -81,7 +81,7 @@ spec:
   template:
     spec:
       containers:
-      - {name: main, image: ` + taskImage + `, imagePullPolicy: IfNotPresent, args: ["print $(A)"]}
+      - {name: main, image: ` + taskImage + `, imagePullPolicy: IfNotPresent, args: [print, $(A)]}
 `
 
 var _ = Describe("An operator for one namespace", Ordered, func() {

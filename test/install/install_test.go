@@ -150,7 +150,7 @@ spec:
     spec:
       terminationGracePeriodSeconds: 1
       containers:
-      - {name: main, image: %s, imagePullPolicy: IfNotPresent, args: ["sleep %s", "print done"]}
+      - {name: main, image: %s, imagePullPolicy: IfNotPresent, args: [sleep, "%s", then, print, done]}
 `, name, namespace, n, parallelism, taskImage, sleep))
 }
 
