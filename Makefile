@@ -87,7 +87,7 @@ verify: generate ## Generate, tidy, vet and lint; fail on any difference to what
 ##@ Test
 
 .PHONY: test
-test: unit integration policy metrics fault e2e ## Run all tests.
+test: unit integration policy metrics fault e2e install-test ## Run all tests.
 
 .PHONY: unit
 unit: ## Run unit and property tests.
