@@ -156,9 +156,12 @@ func finishedRun(s *Stage, name string) *v1alpha1.BatchRun {
 	return run
 }
 
-// slowest is how long the API server may take for one pod, whatever its table, on a machine that has more to do. It takes
-// a second at most by itself; a policy that splits whole tables takes eleven and more.
-const slowest = 10 * time.Second
+// slowest is how long the API server may take for one pod, whatever its table. It is the least of some tries that counts,
+// as the machine may have something else to do.
+const (
+	slowest = 3 * time.Second
+	tries   = 3
+)
 
 // tables are what nobody but the operator should write.
 var tables = map[string]string{
@@ -207,8 +210,14 @@ var _ = Describe("The policy, when a tenant writes a table himself,", func() {
 			made := pod.DeepCopy()
 			began := time.Now()
 			err := tenant.Create(Ctx, made)
-			AddReportEntry(name, fmt.Sprintf("%s, %.300v", time.Since(began).Round(time.Millisecond), err))
-			Expect(time.Since(began)).To(BeNumerically("<", slowest), name)
+			took := time.Since(began)
+			for try := 1; try < tries && took >= slowest; try++ {
+				began = time.Now()
+				_ = tenant.Create(Ctx, pod.DeepCopy(), client.DryRunAll) // what becomes of it was seen
+				took = min(took, time.Since(began))
+			}
+			AddReportEntry(name, fmt.Sprintf("%s, %.300v", took.Round(time.Millisecond), err))
+			Expect(took).To(BeNumerically("<", slowest), name)
 			if err == nil {
 				onlyFilled(pod, made, name)
 			}
