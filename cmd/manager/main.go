@@ -53,6 +53,7 @@ type options struct {
 	burst          int
 	tracesTo       string
 	tracesSampled  int
+	archive        archiveOptions
 	log            zap.Options
 }
 
@@ -76,6 +77,14 @@ func parseOptions() options {
 	flag.StringVar(&o.tracesTo, "tracing-endpoint", "",
 		"Host and port of a collector that takes OpenTelemetry traces by gRPC, without TLS; empty sends none.")
 	flag.IntVar(&o.tracesSampled, "tracing-samples-per-million", 10_000, "Number of reconciles in a million that are traced.")
+	flag.StringVar(&o.archive.url, "log-archive", "",
+		"Where the whole logs of attempts are kept: s3://BUCKET, gs://BUCKET, azblob://CONTAINER or file:///DIRECTORY, with parameters; empty keeps none.")
+	flag.StringVar(&o.archive.spool, "log-archive-spool", "/var/spool/batchrun", "Directory in which logs wait to be stored in the archive.")
+	flag.Int64Var(&o.archive.spoolBytes, "log-archive-spool-bytes", 4<<30, "The most bytes that wait there.")
+	flag.Int64Var(&o.archive.maxBytes, "log-archive-max-bytes", 1<<30,
+		"The most bytes of the logs of one attempt that are archived; of longer ones the middle is left out.")
+	flag.IntVar(&o.archive.maxFollowed, "log-archive-max-followed", 1000,
+		"The most pods whose logs are read while they run. Those of others are read once they end.")
 	o.log.BindFlags(flag.CommandLine)
 	flag.Parse()
 	return o
@@ -98,6 +107,9 @@ func run(o options) error {
 		return fmt.Errorf("--max-tasks must be at least 1, or 0 for no limit, is %d", l.MaxTasks)
 	case l.DefaultTTL < 0 || l.MaxTTL < 0:
 		return fmt.Errorf("--default-ttl and --max-ttl must not be negative, are %s and %s", l.DefaultTTL, l.MaxTTL)
+	}
+	if err := o.archive.check(); err != nil {
+		return err
 	}
 	var namespaces []string
 	if o.namespaces != "" {
@@ -152,10 +164,15 @@ func run(o options) error {
 	if err != nil {
 		return err
 	}
+	logArchive, err := collectLogs(ctx, mgr, config, o.archive, namespaces)
+	if err != nil {
+		return err
+	}
 	reconciler := &controllers.BatchRunReconciler{
 		Client:     mgr.GetClient(),
 		Live:       mgr.GetAPIReader(),
 		Logs:       controllers.PodLogs{Client: clientset},
+		Archive:    logArchive,
 		Recorder:   mgr.GetEventRecorder("batchrun"),
 		Clock:      clock.RealClock{},
 		Limits:     o.limits,

@@ -151,7 +151,7 @@ func (s *Store) Owner(ctx context.Context, run types.UID) (Owner, error) {
 }
 
 // Put stores an attempt. open returns the log of a container, compressed with gzip. Storing it again replaces it.
-func (s *Store) Put(ctx context.Context, a Attempt, open func(container string) (io.ReadSeekCloser, error)) error {
+func (s *Store) Put(ctx context.Context, a Attempt, open func(container string) (io.ReadCloser, error)) error {
 	for _, c := range a.Containers {
 		if err := s.putLog(ctx, path.Join(a.folder(), c.Name+logSuffix), c.Name, open); err != nil {
 			return fmt.Errorf("storing the log of container %s: %w", c.Name, err)
@@ -163,7 +163,7 @@ func (s *Store) Put(ctx context.Context, a Attempt, open func(container string) 
 	return nil
 }
 
-func (s *Store) putLog(ctx context.Context, key, container string, open func(string) (io.ReadSeekCloser, error)) error {
+func (s *Store) putLog(ctx context.Context, key, container string, open func(string) (io.ReadCloser, error)) error {
 	log, err := open(container)
 	if err != nil {
 		return err
@@ -198,6 +198,19 @@ func (s *Store) Has(ctx context.Context, a Attempt) (bool, error) {
 	return s.bucket.Exists(ctx, path.Join(a.folder(), attemptFile))
 }
 
+// Pods are the UIDs of the pods whose logs are stored of a run.
+func (s *Store) Pods(ctx context.Context, run types.UID) (map[types.UID]bool, error) {
+	pods := map[types.UID]bool{}
+	err := s.list(ctx, string(run)+"/", "", func(object *blob.ListObject) error {
+		folder, file := path.Split(object.Key)
+		if name := strings.SplitN(path.Base(folder), ".", 3); file == attemptFile && len(name) == 3 {
+			pods[types.UID(name[2])] = true
+		}
+		return nil
+	})
+	return pods, err
+}
+
 // Attempts lists the stored attempts of a task, oldest first.
 func (s *Store) Attempts(ctx context.Context, run types.UID, task int) ([]Attempt, error) {
 	var attempts []Attempt
@@ -224,7 +237,7 @@ func (s *Store) Attempts(ctx context.Context, run types.UID, task int) ([]Attemp
 		if d := a.Number - b.Number; d != 0 {
 			return d
 		}
-		return ptr.Deref(a.StartTime, metav1.Time{}).Compare(ptr.Deref(b.StartTime, metav1.Time{}).Time)
+		return ptr.Deref(a.EndTime, metav1.Time{}).Compare(ptr.Deref(b.EndTime, metav1.Time{}).Time)
 	})
 	return attempts, nil
 }

@@ -16,23 +16,19 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-func zipped(texts ...string) func(string) (io.ReadSeekCloser, error) {
+func members(texts ...string) func(string) (io.ReadCloser, error) {
 	var out bytes.Buffer
 	for _, text := range texts { // each a member of its own
 		w := gzip.NewWriter(&out)
 		w.Write([]byte(text))
 		w.Close()
 	}
-	return func(string) (io.ReadSeekCloser, error) { return nopCloser{bytes.NewReader(out.Bytes())}, nil }
+	return func(string) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(out.Bytes())), nil }
 }
-
-type nopCloser struct{ io.ReadSeeker }
-
-func (nopCloser) Close() error { return nil }
 
 func attempt(execution, number int, pod string, start time.Time) Attempt {
 	return Attempt{Namespace: "ns", Run: "train", RunUID: "uid", Task: 7, Execution: execution, Number: number,
-		Pod: pod, PodUID: types.UID("uid of " + pod), StartTime: ptr.To(metav1.NewTime(start)),
+		Pod: pod, PodUID: types.UID("uid of " + pod), EndTime: ptr.To(metav1.NewTime(start)),
 		Containers: []Container{{Name: "main", Bytes: 9}, {Name: "empty"}}}
 }
 
@@ -55,16 +51,16 @@ func TestStore(t *testing.T) {
 			twin := attempt(1, 2, "twin", start.Add(time.Second))
 			g.Expect(store.Claim(ctx, "uid", Owner{Cluster: "x", Namespace: "ns", Run: "train"})).To(Succeed())
 			for _, one := range []Attempt{a, b, c, twin} {
-				g.Expect(store.Put(ctx, one, func(container string) (io.ReadSeekCloser, error) {
+				g.Expect(store.Put(ctx, one, func(container string) (io.ReadCloser, error) {
 					if container == "empty" {
-						return zipped()(container)
+						return members()(container)
 					}
-					return zipped("log of\x00", one.Pod)(container)
+					return members("log of\x00", one.Pod)(container)
 				})).To(Succeed())
 			}
 			other := attempt(1, 1, "other", start)
 			other.Task = 70
-			g.Expect(store.Put(ctx, other, zipped())).To(Succeed())
+			g.Expect(store.Put(ctx, other, members())).To(Succeed())
 
 			listed, err := store.Attempts(ctx, "uid", 7)
 			g.Expect(err).NotTo(HaveOccurred())
@@ -80,10 +76,13 @@ func TestStore(t *testing.T) {
 			log, err := store.Read(ctx, listed[0], "empty")
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(io.ReadAll(log)).To(BeEmpty())
+			g.Expect(log.Close()).To(Succeed())
 			_, err = store.Read(ctx, listed[0], "../main")
 			g.Expect(err).To(MatchError(ErrNotFound))
 			g.Expect(store.Attempts(ctx, "uid", 8)).To(BeEmpty())
 			g.Expect(store.Has(ctx, a)).To(BeTrue())
+			g.Expect(store.Pods(ctx, "uid")).To(HaveLen(5))
+			g.Expect(store.Pods(ctx, "uid")).To(HaveKey(a.PodUID))
 
 			g.Expect(store.Runs(ctx)).To(ConsistOf(a.RunUID))
 			g.Expect(store.Owner(ctx, "uid")).To(Equal(Owner{Cluster: "x", Namespace: "ns", Run: "train"}))
@@ -103,11 +102,11 @@ func TestWhatIsNotWholeIsNotListed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			a := attempt(1, 1, "a", time.Now())
-			g.Expect(store.Put(t.Context(), a, func(container string) (io.ReadSeekCloser, error) {
+			g.Expect(store.Put(t.Context(), a, func(container string) (io.ReadCloser, error) {
 				if container == "empty" {
 					return nil, os.ErrNotExist
 				}
-				return zipped("text")(container)
+				return members("text")(container)
 			})).To(MatchError(os.ErrNotExist))
 			g.Expect(store.Attempts(t.Context(), "uid", 7)).To(BeEmpty())
 			g.Expect(store.DeleteRun(t.Context(), "uid")).To(Succeed())

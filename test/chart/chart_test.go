@@ -138,6 +138,18 @@ func TestNamespaced(t *testing.T) {
 	}
 }
 
+func TestArchive(t *testing.T) {
+	rendered := render(t, "batchrun-system", "--set", "logArchive.url=s3://batchrun-logs?region=eu-west-1")
+	rendered.crd(t)
+	same(t, rendered, kustomize(t, "archive").without(t, namespaceKey))
+	rendered = render(t, "elsewhere", "--set", "logArchive.url=gs://b,logArchive.secret=keys,logArchive.spoolBytes=8388608,logArchive.ports={9000}",
+		"--set", "serviceAccount.annotations.role=r")
+	if text := fmt.Sprint(rendered); !strings.Contains(text, "sizeLimit:9437184") || !strings.Contains(text, "port:9000") ||
+		!strings.Contains(text, "annotations:map[role:r]") || !strings.Contains(text, "map[name:keys optional:false]") {
+		t.Error(text)
+	}
+}
+
 func TestPrometheus(t *testing.T) {
 	rendered := render(t, "batchrun-system", "--set", "metrics.serviceMonitor=true,metrics.rules=true")
 	for key, object := range kustomize(t, "prometheus") {
@@ -193,6 +205,7 @@ func TestSchemaRefuses(t *testing.T) {
 		"image.digest=latest":                   "'/image/digest'",
 		"podSpec.containers[0].name=x":          "'/podSpec/containers'",
 		"networkPolicy.apiServerPorts[0]=70000": "'/networkPolicy/apiServerPorts/0'",
+		"logArchive.url=ftp://logs":             "'/logArchive/url'",
 		"namespaced=team-a":                     "'/namespaced'",
 	}
 	args := []string{"template", chart}

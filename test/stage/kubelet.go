@@ -36,6 +36,9 @@ type Kubelet struct {
 	// seen counts the pods of each task.
 	seen map[int]int
 	peak int
+	// says is what the containers say, voices since when which pod has.
+	says   func(task, attempt int, container string) Speech
+	voices map[types.UID]*Voice
 	// faults are what a kubelet should never see.
 	faults []string
 }
@@ -56,6 +59,7 @@ func startKubeletOn(ctx context.Context, cluster *rest.Config, namespace string,
 	k := &Kubelet{
 		namespace: namespace, client: watching, rescripted: make(chan struct{}, 1), script: s,
 		pods: map[types.UID]*corev1.Pod{}, attempts: map[types.UID]Attempt{}, seen: map[int]int{},
+		voices: map[types.UID]*Voice{},
 	}
 	go k.play(ctx, follow(ctx, watching, &corev1.PodList{}, namespace))
 	return k
@@ -95,6 +99,7 @@ func (k *Kubelet) note(event watch.EventType, pod *corev1.Pod) {
 	}
 	k.pods[pod.UID] = pod
 	k.peak = max(k.peak, k.unfinished())
+	defer k.listen(pod)
 	if _, known := k.attempts[pod.UID]; known || pod.Spec.NodeName == "" {
 		return
 	}

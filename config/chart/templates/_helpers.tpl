@@ -28,5 +28,11 @@ subjects:
 {{- if .Values.namespaced }}
 {{- $_ := set $flags "namespaces" "$(POD_NAMESPACE)" }}
 {{- end }}
+{{- with .Values.logArchive }}
+{{- if .url }}
+{{- $_ := set $flags "log-archive" .url }}
+{{- $_ := set $flags "log-archive-spool-bytes" (printf "%d" (int64 .spoolBytes)) }}
+{{- end }}
+{{- end }}
 {{- mergeOverwrite $flags .Values.flags | toJson }}
 {{- end }}
