@@ -50,7 +50,7 @@ var _ = Describe("The archive", func() {
 				rows := bytes.SplitAfter(random, []byte("\n"))
 				return Says(len(rows), func(i int) []byte { return rows[i] })
 			}
-			return lines(50*task)(task, attempt, container)
+			return linesOf(50*task)(task, attempt, container)
 		}
 		p := newPlay(func(task, attempt int) Fate {
 			switch {
@@ -98,7 +98,7 @@ var _ = Describe("The archive", func() {
 	})
 
 	It("keeps what a pod said before it was suspended, and what its next one says", func() {
-		p := newPlay(Always(Runs), lines(10), files())
+		p := newPlay(Always(Runs), linesOf(10), files())
 		run := p.create("run", `{completions: 2}`)
 		Eventually(p.Kubelet.Running).Should(HaveLen(2))
 		Eventually(func() (float64, error) { return p.metric("batchrun_archive_followed") }).Should(BeEquivalentTo(2))
@@ -113,7 +113,7 @@ var _ = Describe("The archive", func() {
 	})
 
 	It("keeps what logs.keep says, for as long as the run says", func() {
-		p := newPlay(Tasks{0: {Exits(1, "")}}.Script(), lines(10), files())
+		p := newPlay(Tasks{0: {Exits(1, "")}}.Script(), linesOf(10), files())
 		p.create("nothing", `{completions: 2, logs: {keep: None}, `+quick+`}`)
 		failed := p.create("failed", `{completions: 2, logs: {keep: Failed}, `+quick+`}`)
 		short := p.create("short", `{completions: 2, logs: {archiveTTLSecondsAfterFinished: 0}, `+quick+`}`)
@@ -132,7 +132,7 @@ var _ = Describe("The archive", func() {
 	})
 
 	It("deletes what belongs to runs that are gone, and nothing of other clusters and namespaces", func() {
-		p := newPlay(Always(Succeeds), lines(10), files())
+		p := newPlay(Always(Succeeds), linesOf(10), files())
 		run := p.create("run", `{completions: 1}`)
 		p.becomes("run", v1alpha1.PhaseSucceeded)
 		p.saysSo("run", v1alpha1.LogsStored)
@@ -159,7 +159,7 @@ var _ = Describe("The archive", func() {
 		Eventually(func() (float64, error) { return p.metric("batchrun_archive_followed") }).Should(BeEquivalentTo(5))
 		broken := 0
 		Eventually(func() v1alpha1.Phase {
-			logs.Break()
+			logServer.Break()
 			broken++
 			return p.get("run").Status.Phase
 		}).WithPolling(700 * time.Millisecond).Should(Equal(v1alpha1.PhaseSucceeded))
@@ -244,7 +244,7 @@ var _ = Describe("The archive", func() {
 		if all {
 			tasks = 10_000
 		}
-		p := newPlay(Always(Succeeds), lines(20), files())
+		p := newPlay(Always(Succeeds), linesOf(20), files())
 		run := p.create("run", fmt.Sprintf(`{completions: %d, parallelism: 500}`, tasks))
 		p.becomes("run", v1alpha1.PhaseSucceeded, time.Duration(tasks)*100*time.Millisecond+time.Minute)
 		p.saysSo("run", v1alpha1.LogsStored, "2m")
@@ -299,7 +299,7 @@ var _ = Describe("An archive in S3", func() {
 	It("does not hold up a run while it is killed, and has everything once it is back", func() {
 		g := startGateway()
 		g.process.kill()
-		p := newPlay(Always(Succeeds), lines(20), g.url())
+		p := newPlay(Always(Succeeds), linesOf(20), g.url())
 		run := p.create("run", `{completions: 20}`)
 		p.becomes("run", v1alpha1.PhaseSucceeded)
 		condition := p.saysSo("run", v1alpha1.LogsNotStored)
@@ -318,7 +318,7 @@ var _ = Describe("An archive in S3", func() {
 		g := startGateway()
 		t := g.troubled()
 		t.set(what)
-		p := newPlay(Always(Succeeds), lines(200), urlOf(t.address))
+		p := newPlay(Always(Succeeds), linesOf(200), urlOf(t.address))
 		run := p.create("run", `{completions: 12}`)
 		p.becomes("run", v1alpha1.PhaseSucceeded, "20s")
 		Eventually(t.hits.Load).Should(BeNumerically(">", 3))

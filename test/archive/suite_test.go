@@ -43,14 +43,14 @@ func TestArchive(t *testing.T) {
 var all = os.Getenv("ARCHIVE") == "all"
 
 var (
-	logs *LogServer
+	logServer *LogServer
 	// folder has what is built, and a kubeconfig of the operator.
 	folder string
 )
 
 var _ = BeforeSuite(func() {
 	SetUp("archive")
-	logs = ServeLogs("archive")
+	logServer = ServeLogs("archive")
 	var err error
 	folder, err = os.MkdirTemp("", "batchrun-archive-")
 	Expect(err).NotTo(HaveOccurred())
@@ -307,8 +307,8 @@ func equal(a, b io.Reader) (same bool, n int64, err error) {
 	}
 }
 
-// lines says so many lines that tell whose they are.
-func lines(n int) func(task, attempt int, container string) Speech {
+// linesOf says so many lines that tell whose they are.
+func linesOf(n int) func(task, attempt int, container string) Speech {
 	return func(task, attempt int, container string) Speech {
 		return Says(n, func(i int) []byte {
 			return fmt.Appendf(nil, "task %d, attempt %d, %s: line %d\n", task, attempt, container, i)
@@ -319,7 +319,7 @@ func lines(n int) func(task, attempt int, container string) Speech {
 // slowly says a line at a time.
 func slowly(every time.Duration, n int) func(task, attempt int, container string) Speech {
 	return func(task, attempt int, container string) Speech {
-		speech := lines(n)(task, attempt, container)
+		speech := linesOf(n)(task, attempt, container)
 		speech.Every = every
 		return speech
 	}
