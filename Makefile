@@ -91,12 +91,12 @@ test: unit integration policy metrics fault e2e install-test ## Run all tests.
 
 .PHONY: unit
 unit: ## Run unit and property tests.
-	go test $$(go list ./... | grep -v -E '/test/(e2e|install|integration|plugin|fault|policy|metrics)$$')
+	go test $$(go list ./... | grep -v -E '/test/(archive|e2e|install|integration|plugin|fault|policy|metrics)$$')
 	go -C hack/local test ./...
 
 .PHONY: integration
 integration: ## Run the tests against a control plane, started unless KUBECONFIG is set.
-	go test -p 1 ./test/integration/... ./test/plugin/... -count=1 -timeout 45m $(GINKGO_FLAGS)
+	go test -p 1 ./test/integration/... ./test/plugin/... ./test/archive/... -count=1 -timeout 45m $(GINKGO_FLAGS)
 
 .PHONY: policy
 policy: ## Have the site rules judge good and bad specs, on a control plane.

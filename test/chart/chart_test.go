@@ -147,6 +147,30 @@ func TestPrometheus(t *testing.T) {
 	}
 }
 
+// archive are the values of an archive of logs.
+const archive = "logArchive.url=s3://batchrun-logs?region=eu-west-1"
+
+func TestArchive(t *testing.T) {
+	rendered := render(t, "batchrun-system", "--set", archive)
+	rendered.crd(t)
+	same(t, rendered, kustomize(t, "archive").without(t, namespaceKey))
+}
+
+// The API that serves the archive is one for the whole cluster.
+func TestNamespacedArchiveHasNoAPI(t *testing.T) {
+	rendered := render(t, "default", "--set", "namespaced=true", "--set", archive)
+	plain := render(t, "default", "--set", "namespaced=true")
+	for key := range rendered {
+		if plain[key] == nil {
+			t.Errorf("%s is there", key)
+		}
+	}
+	if diff := cmp.Diff(render(t, "default", "--set", "logArchive.api.enabled=false", "--set", archive)["NetworkPolicy batchrun-operator"],
+		render(t, "default")["NetworkPolicy batchrun-operator"]); diff != "" {
+		t.Errorf("without the API its port is open:\n%s", diff)
+	}
+}
+
 // Without everything optional, only what the operator cannot do without is left.
 func TestLeast(t *testing.T) {
 	rendered := render(t, "elsewhere", "--set",
