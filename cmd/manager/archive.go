@@ -25,10 +25,14 @@ type archiveOptions struct {
 	spoolBytes  int64
 	maxBytes    int64
 	maxFollowed int
+	// serveOn is the address of the API that serves it; 0 serves none.
+	serveOn string
 }
 
 func (o *archiveOptions) check() error {
 	switch {
+	case o.url == "" && o.serveOn != "0":
+		return fmt.Errorf("--log-archive-bind-address needs an archive: set --log-archive")
 	case o.url == "":
 	case o.spool == "":
 		return fmt.Errorf("--log-archive-spool must name a directory")
@@ -42,7 +46,7 @@ func (o *archiveOptions) check() error {
 	return nil
 }
 
-// collectLogs has the manager collect logs into the archive; without one it does nothing.
+// collectLogs has the manager collect logs into the archive, and serve them; without one it does nothing.
 func collectLogs(
 	ctx context.Context, mgr ctrl.Manager, config *rest.Config, o archiveOptions, namespaces []string,
 ) (controllers.LogArchive, error) {
@@ -75,6 +79,9 @@ func collectLogs(
 	})
 	if err != nil {
 		return nil, fmt.Errorf("--log-archive-spool: %w", err)
+	}
+	if err := serveLogs(mgr, store, o.serveOn); err != nil {
+		return nil, err
 	}
 	if err := collector.Register(metrics.Registry); err != nil {
 		return nil, fmt.Errorf("registering the metrics of the archive: %w", err)

@@ -85,6 +85,7 @@ func parseOptions() options {
 		"The most bytes of the logs of one attempt that are archived; of longer ones the middle is left out.")
 	flag.IntVar(&o.archive.maxFollowed, "log-archive-max-followed", 1000,
 		"The most pods whose logs are read while they run. Those of others are read once they end.")
+	flag.StringVar(&o.archive.serveOn, "log-archive-bind-address", "0", "Address of the API that serves archived logs, such as :9443; 0 serves none.")
 	o.log.BindFlags(flag.CommandLine)
 	flag.Parse()
 	return o
