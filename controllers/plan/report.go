@@ -34,7 +34,7 @@ const (
 	// leavingInterval is how often to look whether the pods of a deleted Job have ended.
 	leavingInterval = 5 * time.Second
 	// settledAfter is how long after its end a run has no pod that the archive of logs has not seen.
-	settledAfter = 10 * time.Second
+	settledAfter = 5 * time.Second
 	// unwatchedInterval is how often to look at a Job that no watch tells of.
 	unwatchedInterval = 30 * time.Second
 	// maxConditionBytes bounds the message of a condition, maxNoteBytes that of an Event: the API server takes no more.
