@@ -128,11 +128,11 @@ func (c *Collector) enter(ctx context.Context, t *tracked) error {
 			return err
 		}
 	}
+	t.entered = true
 	c.mutex.Lock()
 	c.open[t] = true
 	c.mutex.Unlock()
 	if err := c.spool.save(state{Attempt: t.attempt}); err != nil {
-		c.spool.give(fileSize)
 		return fmt.Errorf("writing to the spool: %w", err)
 	}
 	return nil
@@ -218,7 +218,11 @@ func (c *Collector) lose(ctx context.Context, t *tracked, err error) {
 	}
 	c.lacks(t.attempt, which(t.attempt)+err.Error())
 	attemptsTotal.WithLabelValues(resultLost).Inc()
-	c.drop(ctx, known)
+	if t.entered {
+		c.drop(ctx, known)
+	} else {
+		c.ends(t.attempt)
+	}
 	c.finish(t)
 }
 
@@ -301,7 +305,7 @@ func (c *Collector) sealLeft(ctx context.Context, a Attempt) {
 	if !left {
 		return
 	}
-	t := &tracked{uid: a.PodUID, attempt: a, gone: make(chan struct{})}
+	t := &tracked{uid: a.PodUID, attempt: a, gone: make(chan struct{}), entered: true}
 	t.goes()
 	c.begins(t)
 	for _, container := range a.Containers {

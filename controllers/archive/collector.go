@@ -115,8 +115,8 @@ type tracked struct {
 	followers []*follower
 	// restored is true where an earlier operator left something of it in the spool.
 	restored bool
-	// counted is true once it counts as pending.
-	counted bool
+	// counted is true once it counts as pending, entered once it has room in the spool.
+	counted, entered bool
 	// late is true for a pod that had ended when it was first seen: it may be stored already.
 	late bool
 

@@ -110,9 +110,13 @@ func (f *follower) over() bool {
 
 // read reads the log to its end, following it while the container runs, and goes on where it was when a stream breaks.
 // It returns what the log lacks.
+//
+// The API server ends a stream in the same way whether the log ended or the kubelet went away. So once the container has
+// ended it is asked again, until nothing new comes. Where nobody can tell any more, as the pod was evicted, a stream
+// that ended with its container has everything.
 func (f *follower) read(ctx context.Context, c *Collector) error {
-	delay := time.Second
-	for failures := 0; ; {
+	delay, failures, whole := time.Second, 0, false
+	for {
 		over, before := f.over(), f.mark()
 		err := f.stream(ctx, c, !over)
 		if f.mark() != before {
@@ -124,38 +128,45 @@ func (f *follower) read(ctx context.Context, c *Collector) error {
 			return ctx.Err()
 		case errors.Is(err, errSpoolFull): // it has waited for long
 			return err
-		case err == nil && over:
+		case err == nil && over && f.mark() == before:
 			return nil
-		case err == nil: // the container has ended, or else the stream ends too early
-			wait = anewAfter
+		case err == nil && over:
+			continue
+		case err == nil:
+			whole, wait = true, anewAfter
 		case over && apierrors.IsNotFound(err):
-			return errGone
+			return unless(whole, errGone)
 		case over && (failures >= maxReads || apierrors.IsBadRequest(err) || errors.As(err, new(remark))):
-			return fmt.Errorf("its log could not be read: %w", err)
+			return unless(whole, fmt.Errorf("its log could not be read: %w", err))
 		default:
+			whole = whole && over
 			failures++
 			delay = min(2*delay, maxReadDelay)
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-		case <-wakeUnless(over, f.ended):
-			if err == nil { // a stream that was followed to the end of the container has everything
-				timer.Stop()
-				return nil
-			}
-		}
-		timer.Stop()
+		f.pause(ctx, wait, over)
 	}
 }
 
-// wakeUnless is the channel, or one that is never closed.
-func wakeUnless(never bool, ended chan struct{}) <-chan struct{} {
-	if never {
+func unless(whole bool, err error) error {
+	if whole {
 		return nil
 	}
-	return ended
+	return err
+}
+
+// pause waits, but not beyond the end of a container that was not over.
+func (f *follower) pause(ctx context.Context, wait time.Duration, over bool) {
+	ended := f.ended
+	if over {
+		ended = nil
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ended:
+	case <-ctx.Done():
+	}
 }
 
 // stream reads on in the log, to its present end or, followed, to that of the container.

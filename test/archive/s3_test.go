@@ -66,8 +66,6 @@ const (
 	full
 	// halfway fails after half of what is written.
 	halfway
-	// hanging never answers.
-	hanging
 )
 
 // troubled is the server behind a proxy on which writes go wrong.
@@ -109,9 +107,6 @@ func (g *gateway) troubled() *troubled {
 			t.hits.Add(1)
 			_, _ = io.CopyN(io.Discard, r.Body, max(1, r.ContentLength/2)) // it fails anyway
 			panic(http.ErrAbortHandler)
-		case hanging:
-			t.hits.Add(1)
-			<-r.Context().Done()
 		default:
 			proxy.ServeHTTP(w, r)
 		}
