@@ -175,6 +175,9 @@ func (c *Collector) sealAs(ctx context.Context, t *tracked) {
 		}
 		f.info.Bytes, _ = f.size()
 		f.info.Cut = len(f.notice()) > 0
+		if f.info.Bytes < t.had[planned.Name] && !f.info.Partial {
+			f.info.Partial, f.info.Message = true, "the spool was full, and its node did not keep all of its log"
+		}
 		containers = append(containers, f.info)
 		known.Logs[planned.Name] = f.logFile.seal()
 	}

@@ -95,6 +95,8 @@ type Collector struct {
 	waiting            []*tracked
 	following, reading int
 	runs               map[types.UID]*tally
+	// blocked are pods that have ended and wait for room in the spool, the first of which gets it.
+	blocked []*tracked
 	// open are the pods whose logs are being written, left those that an earlier operator left in the spool.
 	open map[*tracked]bool
 	left map[types.UID]Attempt
@@ -117,6 +119,9 @@ type tracked struct {
 	followers []*follower
 	// restored is true where an earlier operator left something of it in the spool.
 	restored bool
+	// had is how much of its logs was read before they had to yield, yielded how long they waited then.
+	had     map[string]int64
+	yielded time.Duration
 	// counted is true once it counts as pending, entered once it has room in the spool.
 	counted, entered bool
 	// late is true for a pod that had ended when it was first seen: it may be stored already.
@@ -385,6 +390,7 @@ func (c *Collector) finish(t *tracked) {
 	defer c.mutex.Unlock()
 	delete(c.pods, t.uid)
 	delete(c.open, t)
+	c.blocked = slices.DeleteFunc(c.blocked, func(other *tracked) bool { return other == t })
 	if t.pod != nil && !t.isGone() {
 		c.done[t.uid] = true
 		if t.left || t.pod.Status.Phase == corev1.PodSucceeded {
