@@ -137,7 +137,7 @@ func (f *follower) read(ctx context.Context, c *Collector) error {
 		case over && (failures >= maxReads || apierrors.IsBadRequest(err) || errors.As(err, new(remark))):
 			return unless(whole, fmt.Errorf("its log could not be read: %w", err))
 		default:
-			whole = whole && over
+			whole = whole && (over || errors.As(err, new(remark))) // the log may be gone before the pod is said to have ended
 			failures++
 			delay = min(2*delay, maxReadDelay)
 		}
