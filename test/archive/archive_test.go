@@ -189,6 +189,7 @@ var _ = Describe("The archive", func() {
 			Expect(a.Containers[0].Bytes).To(And(BeNumerically("<", 1<<20+100_000), BeNumerically(">", 600_000)))
 			log, err := p.store.Read(Ctx, a, "")
 			Expect(err).NotTo(HaveOccurred())
+			defer log.Close()
 			text, err := io.ReadAll(log)
 			Expect(err).NotTo(HaveOccurred())
 			Expect(len(text)).To(BeEquivalentTo(a.Containers[0].Bytes))
@@ -229,6 +230,7 @@ var _ = Describe("The archive", func() {
 			Expect(a.Containers[0].Partial).To(BeTrue())
 			log, err := p.store.Read(Ctx, a, "")
 			Expect(err).NotTo(HaveOccurred())
+			defer log.Close()
 			kept, err := io.ReadAll(log)
 			Expect(err).NotTo(HaveOccurred())
 			said, err := io.ReadAll(p.Kubelet.Said(v, "main"))
@@ -322,27 +324,30 @@ var _ = Describe("An archive in S3", func() {
 		Expect(p.readBack(run, 20)).To(HaveLen(20))
 	})
 
-	DescribeTable("does not hold up a run, and has everything in the end, where it is", func(what trouble) {
+	It("does not hold up a run, and has everything in the end, where it is slow, full, or fails halfway", func() {
 		g := startGateway()
-		t := g.troubled()
-		t.set(what)
-		p := newPlay(Always(Succeeds), linesOf(200), urlOf(t.address))
-		run := p.create("run", `{completions: 12}`)
-		p.becomes("run", v1alpha1.PhaseSucceeded, "20s")
-		Eventually(t.hits.Load).Should(BeNumerically(">", 3))
-		if what != slow {
-			p.saysSo("run", v1alpha1.LogsNotStored)
-			Expect(p.metric("batchrun_archive_pending")).To(BeEquivalentTo(12))
-			t.set(none)
+		plays, troubles := map[trouble]*play{}, map[trouble]*troubled{}
+		for _, what := range []trouble{slow, full, halfway} {
+			troubles[what] = g.troubled()
+			troubles[what].set(what)
+			plays[what] = newPlay(Always(Succeeds), linesOf(200), urlOf(troubles[what].address))
+			plays[what].create("run", `{completions: 12}`)
 		}
-		p.saysSo("run", v1alpha1.LogsStored, "2m")
-		p.removePods()
-		Expect(p.readBack(run, 12)).To(HaveLen(12))
-	},
-		Entry("slow", slow),
-		Entry("full", full),
-		Entry("failing halfway", halfway),
-	)
+		for what, p := range plays {
+			p.becomes("run", v1alpha1.PhaseSucceeded, "20s")
+			Eventually(troubles[what].hits.Load).Should(BeNumerically(">", 3))
+			if what != slow {
+				p.saysSo("run", v1alpha1.LogsNotStored)
+				Expect(p.metric("batchrun_archive_pending")).To(BeEquivalentTo(12))
+				troubles[what].set(none)
+			}
+		}
+		for _, p := range plays {
+			p.saysSo("run", v1alpha1.LogsStored, "2m")
+			p.removePods()
+			Expect(p.readBack(p.get("run"), 12)).To(HaveLen(12))
+		}
+	})
 
 	It("is waited for in the spool, no longer than there is room", func() {
 		g := startGateway()
