@@ -292,6 +292,13 @@ var _ = Describe("The API of the archive", func() {
 		out, said = plugin(program, s.Namespace, "logs", "run", "--task", "1")
 		Expect(out).To(Equal("the end of the log\n"))
 		Expect(said).To(And(ContainSubstring("the archive says: looking for the archive of logs: "), ContainSubstring("only the end")))
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: NewNamespace()}}
+		Expect(K8sClient.Delete(Ctx, namespace)).To(Succeed())
+		Eventually(func(g Gomega) { // so docs/logs.md warns of it
+			g.Expect(K8sClient.Get(Ctx, client.ObjectKeyFromObject(namespace), namespace)).To(Succeed())
+			g.Expect(namespace.Status.Conditions).To(ContainElement(And(HaveField("Type", corev1.NamespaceDeletionDiscoveryFailure),
+				HaveField("Status", corev1.ConditionTrue), HaveField("Message", ContainSubstring("archive.batchrun.io")))))
+		}).Should(Succeed())
 		Expect(K8sClient.Delete(Ctx, s.Get())).To(Succeed())
 		s.Create(`{completions: 3}`)
 		s.Finishes("Succeeded")
