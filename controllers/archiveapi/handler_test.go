@@ -197,7 +197,7 @@ func TestAnswers(t *testing.T) {
 	p.texts["train-3-1-1/main"] = nil
 	delete(p.texts, "train-3-1-1/main") // its text was deleted
 	p.attempts[1].Containers[0].Cut = true
-	p.attempts[1].Containers[0].Partial, p.attempts[1].Containers[0].Message = true, "the node was lost"
+	p.attempts[1].Containers[0].Partial, p.attempts[1].Containers[0].Message = true, "the node\nwas lost"
 	server := serve(t, p, nil)
 	team := api + "/namespaces/team/batchruns/"
 	for path, want := range map[string]struct {
