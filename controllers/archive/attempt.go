@@ -33,7 +33,6 @@ func (c *Collector) attemptOf(ctx context.Context, t *tracked) (wanted bool, err
 	c.mutex.Unlock()
 	if restored {
 		t.attempt, t.restored, t.late = a, true, false
-		c.begins(t)
 		return true, nil
 	}
 	job, err := c.jobOf(ctx, pod)
@@ -67,7 +66,6 @@ func (c *Collector) attemptOf(ctx context.Context, t *tracked) (wanted bool, err
 	}
 	first := pod.Annotations["kubectl.kubernetes.io/default-container"]
 	slices.SortStableFunc(t.attempt.Containers, func(a, b Container) int { return rank(a, first) - rank(b, first) })
-	c.begins(t)
 	return true, nil
 }
 
@@ -148,9 +146,7 @@ func (c *Collector) seal(ctx context.Context, t *tracked) {
 		}
 		return
 	}
-	c.mutex.Lock()
-	pod := t.pod
-	c.mutex.Unlock()
+	pod := c.podOf(t)
 	o := outcome.Of(pod)
 	t.attempt.Reason, t.attempt.ExitCode, t.attempt.StartTime = string(o.Reason), o.ExitCode, pod.Status.StartTime
 	if o.Reason == v1alpha1.ReasonCompleted {
@@ -179,6 +175,9 @@ func (c *Collector) sealAs(ctx context.Context, t *tracked) {
 		}
 		f.info.Bytes, _ = f.size()
 		f.info.Cut = len(f.notice()) > 0
+		if f.info.Bytes < t.had[planned.Name] && !f.info.Partial {
+			f.info.Partial, f.info.Message = true, "the spool was full, and its node did not keep all of its log"
+		}
 		containers = append(containers, f.info)
 		known.Logs[planned.Name] = f.logFile.seal()
 	}

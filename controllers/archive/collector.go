@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -96,10 +95,15 @@ type Collector struct {
 	waiting            []*tracked
 	following, reading int
 	runs               map[types.UID]*tally
+	// blocked are pods that have ended and wait for room in the spool, the first of which gets it.
+	blocked []*tracked
 	// open are the pods whose logs are being written, left those that an earlier operator left in the spool.
 	open map[*tracked]bool
 	left map[types.UID]Attempt
 
+	// unanswered is until when the store is not asked again what it has; listing guards it.
+	unanswered time.Time
+	listing    sync.Mutex
 	// stored has the UIDs of the pods whose logs are stored, by run; claimed the runs of which the store knows whose they are.
 	stored, claimed *lru.Cache
 	// foreign are archived runs of other clusters or namespaces, as long as they were not looked up anew. recovered are
@@ -115,6 +119,9 @@ type tracked struct {
 	followers []*follower
 	// restored is true where an earlier operator left something of it in the spool.
 	restored bool
+	// had is how much of its logs was read before they had to yield, yielded how long they waited then.
+	had     map[string]int64
+	yielded time.Duration
 	// counted is true once it counts as pending, entered once it has room in the spool.
 	counted, entered bool
 	// late is true for a pod that had ended when it was first seen: it may be stored already.
@@ -383,6 +390,7 @@ func (c *Collector) finish(t *tracked) {
 	defer c.mutex.Unlock()
 	delete(c.pods, t.uid)
 	delete(c.open, t)
+	c.blocked = slices.DeleteFunc(c.blocked, func(other *tracked) bool { return other == t })
 	if t.pod != nil && !t.isGone() {
 		c.done[t.uid] = true
 		if t.left || t.pod.Status.Phase == corev1.PodSucceeded {
@@ -494,141 +502,6 @@ func (c *Collector) followersOf(t *tracked) []*follower {
 	return slices.Clone(t.followers)
 }
 
-// watchSucceeded tells of the pods that have succeeded, which the operator's cache does not have. Nothing is kept of
-// them. first gets something once all that there were are seen.
-func (c *Collector) watchSucceeded(ctx context.Context, namespace string, first chan<- struct{}) {
-	pods := toolscache.NewFilteredListWatchFromClient(c.Clientset.CoreV1().RESTClient(), "pods", namespace, func(o *metav1.ListOptions) {
-		o.LabelSelector = v1alpha1.LabelRunUID
-		o.FieldSelector = "status.phase=" + string(corev1.PodSucceeded)
-	})
-	toolscache.NewReflectorWithOptions(pods, &corev1.Pod{}, &succeededPods{Collector: c, ctx: ctx, first: first, namespace: namespace},
-		toolscache.ReflectorOptions{}).RunWithContext(ctx)
-}
-
-// succeededPods takes what a watch of succeeded pods tells, and keeps nothing.
-type succeededPods struct {
-	*Collector
-	ctx       context.Context
-	namespace string
-	first     chan<- struct{}
-	listed    bool
-}
-
-// Transformer implements toolscache.TransformingStore.
-func (s *succeededPods) Transformer() toolscache.TransformFunc { return s.Transform }
-
-// Add implements toolscache.ReflectorStore.
-func (s *succeededPods) Add(object any) error {
-	if pod, ok := object.(*corev1.Pod); ok {
-		s.observe(s.ctx, s.slim(pod))
-	}
-	return nil
-}
-
-// Update implements toolscache.ReflectorStore.
-func (s *succeededPods) Update(object any) error { return s.Add(object) }
-
-// Delete implements toolscache.ReflectorStore.
-func (s *succeededPods) Delete(object any) error {
-	pod, ok := object.(*corev1.Pod)
-	if !ok {
-		return nil
-	}
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	delete(s.done, pod.UID)
-	delete(s.succeeded, pod.UID)
-	if t := s.pods[pod.UID]; t != nil {
-		t.goes()
-		s.schedule(s.ctx, t)
-	}
-	return nil
-}
-
-// Replace implements toolscache.ReflectorStore.
-func (s *succeededPods) Replace(objects []any, _ string) error {
-	present := make(map[types.UID]bool, len(objects))
-	for _, object := range objects {
-		if pod, ok := object.(*corev1.Pod); ok {
-			present[pod.UID] = true
-		}
-	}
-	s.mutex.Lock()
-	if len(s.Namespaces) <= 1 { // else it does not tell of the others
-		for uid := range s.succeeded {
-			if !present[uid] {
-				delete(s.succeeded, uid)
-				delete(s.done, uid)
-			}
-		}
-	}
-	s.mutex.Unlock()
-	for _, object := range objects {
-		if err := s.Add(object); err != nil {
-			return err
-		}
-	}
-	if !s.listed {
-		s.listed = true
-		s.first <- struct{}{}
-	}
-	return nil
-}
-
-// Resync implements toolscache.ReflectorStore.
-func (s *succeededPods) Resync() error { return nil }
-
-// identify finds out which attempt the pod is, and whether its logs are wanted.
-func (c *Collector) identify(ctx context.Context, t *tracked) bool {
-	for delay := time.Second; ; delay = min(2*delay, maxReadDelay) {
-		wanted, err := c.attemptOf(ctx, t)
-		if err == nil && wanted && t.late {
-			wanted, err = c.missing(ctx, t)
-		}
-		if err == nil {
-			if !wanted {
-				c.finish(t)
-			}
-			return wanted
-		}
-		logf.FromContext(ctx).Error(err, "finding out whether a log is to be archived", "pod", t.pod.Name, "namespace", t.pod.Namespace)
-		timer := time.NewTimer(delay)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return false
-		case <-timer.C:
-		}
-	}
-}
-
-// missing is true where the store does not have the attempt of a pod that ended before it was seen. Where the store
-// does not tell, what ended lately is taken for missing, and what ended long ago has time.
-func (c *Collector) missing(ctx context.Context, t *tracked) (bool, error) {
-	run := t.attempt.RunUID
-	if known, ok := c.stored.Get(run); ok {
-		return !known.(map[types.UID]bool)[t.uid], nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, listTimeout)
-	defer cancel()
-	known, err := c.Store.Pods(ctx, run)
-	if err != nil {
-		if end := outcome.Of(t.pod).FinishedAt; time.Since(end) < lately {
-			return true, nil
-		}
-		return false, fmt.Errorf("asking what is archived: %w", err)
-	}
-	c.stored.Add(run, known)
-	return !known[t.uid], nil
-}
-
-const (
-	// lately is how old a log may be that is read again where the store does not tell whether it has it.
-	lately = 10 * time.Minute
-	// listTimeout bounds the listing of what is stored.
-	listTimeout = 30 * time.Second
-)
-
 // runDeleted deletes what is archived of a run that is deleted.
 func (c *Collector) runDeleted(object any) {
 	if unknown, ok := object.(toolscache.DeletedFinalStateUnknown); ok {
@@ -637,23 +510,4 @@ func (c *Collector) runDeleted(object any) {
 	if run, ok := object.(*v1alpha1.BatchRun); ok {
 		c.deletions.Add(run.UID)
 	}
-}
-
-// jobOf is the Job that controls a pod.
-func (c *Collector) jobOf(ctx context.Context, pod *corev1.Pod) (*batchv1.Job, error) {
-	owner := metav1.GetControllerOf(pod)
-	if owner == nil || owner.Kind != "Job" {
-		return nil, nil
-	}
-	key, job := client.ObjectKey{Namespace: pod.Namespace, Name: owner.Name}, &batchv1.Job{}
-	for _, reader := range []client.Reader{c.Cache, c.Live} {
-		err := reader.Get(ctx, key, job)
-		if client.IgnoreNotFound(err) != nil {
-			return nil, fmt.Errorf("reading the Job of the pod: %w", err)
-		}
-		if err == nil && job.UID == owner.UID {
-			return job, nil
-		}
-	}
-	return nil, nil
 }

@@ -72,8 +72,6 @@ const (
 	maxReads     = 8
 	// silence is for how long a container that has ended may say nothing before its stream is taken for dead.
 	silence = 30 * time.Second
-	// maxWait is for how long the log of a pod that is gone waits for room in the spool.
-	maxWait = time.Minute
 )
 
 // remark is what a kubelet says in place of a log.
@@ -126,10 +124,10 @@ func (f *follower) read(ctx context.Context, c *Collector) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case errors.Is(err, errSpoolFull): // it has waited for long
+		case errors.Is(err, errSpoolFull), errors.Is(err, errYield):
 			return err
 		case err == nil && over && f.mark() == before:
-			return nil
+			return c.roomFor(ctx, f.pod, func() error { return f.flush(0) })
 		case err == nil && over:
 			continue
 		case err == nil:
@@ -139,7 +137,7 @@ func (f *follower) read(ctx context.Context, c *Collector) error {
 		case over && (failures >= maxReads || apierrors.IsBadRequest(err) || errors.As(err, new(remark))):
 			return unless(whole, fmt.Errorf("its log could not be read: %w", err))
 		default:
-			whole = whole && over
+			whole = whole && (over || errors.As(err, new(remark))) // the log may be gone before the pod is said to have ended
 			failures++
 			delay = min(2*delay, maxReadDelay)
 		}
@@ -232,42 +230,33 @@ func (f *follower) keep(ctx context.Context, c *Collector, text []byte, at mark)
 	return c.roomFor(ctx, f.pod, func() error { return f.append(text, at) })
 }
 
-// roomFor does what needs room in the spool, as soon as there is.
-func (c *Collector) roomFor(ctx context.Context, t *tracked, do func() error) error {
-	var deadline <-chan time.Time
-	gone := t.gone
-	for {
-		room := c.spool.room()
-		err := do()
-		if !errors.Is(err, errSpoolFull) {
-			return err
-		}
-		c.fails(t.attempt.RunUID, fmt.Errorf("%w: --log-archive-spool-bytes is %d", err, c.spool.limit))
-		select {
-		case <-room:
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-gone:
-			timer := time.NewTimer(maxWait)
-			defer timer.Stop()
-			gone, deadline = nil, timer.C
-		case <-deadline:
-			return err
-		}
-	}
-}
-
 // attend reads the logs of a pod until it has ended, and seals them.
 func (c *Collector) attend(ctx context.Context, t *tracked) {
 	if !c.identify(ctx, t) {
 		return
 	}
-	if err := c.enter(ctx, t); err != nil {
-		if ctx.Err() == nil {
+	for ctx.Err() == nil {
+		err := c.collect(ctx, t)
+		switch {
+		case err == nil:
+			c.seal(ctx, t)
+			return
+		case errors.Is(err, errYield):
+			c.yield(ctx, t)
+		case ctx.Err() == nil:
 			c.lose(ctx, t, err)
+			return
 		}
-		return
 	}
+}
+
+// collect reads the logs of a pod into the spool until it has ended.
+func (c *Collector) collect(ctx context.Context, t *tracked) error {
+	if err := c.enter(ctx, t); err != nil {
+		return err
+	}
+	reading, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	var group sync.WaitGroup
 	for {
 		pod, ended := c.settle(ctx, t)
@@ -275,7 +264,11 @@ func (c *Collector) attend(ctx context.Context, t *tracked) {
 		t.tell(pod, ended)
 		for _, f := range begun {
 			group.Go(func() {
-				if err := f.read(ctx, c); err != nil && ctx.Err() == nil {
+				err := f.read(reading, c)
+				switch {
+				case errors.Is(err, errYield):
+					stop(errYield)
+				case err != nil && reading.Err() == nil:
 					f.info.Partial, f.info.Message = true, err.Error()
 				}
 			})
@@ -298,8 +291,10 @@ func (c *Collector) attend(ctx context.Context, t *tracked) {
 	for {
 		select {
 		case <-done:
-			c.seal(ctx, t)
-			return
+			if errors.Is(context.Cause(reading), errYield) {
+				return errYield
+			}
+			return nil
 		case <-ticker.C:
 			for _, f := range t.followers {
 				f.hush()

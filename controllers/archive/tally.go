@@ -7,6 +7,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
@@ -37,8 +38,19 @@ type saying struct {
 	settled    bool
 }
 
-func (t *tally) says(now time.Time) saying {
-	return saying{t.state.Incomplete, t.fails(now), t.state.Pending == 0}
+func (t *tally) says(now time.Time, waiting int) saying {
+	return saying{t.state.Incomplete, t.fails(now), t.state.Pending+waiting == 0}
+}
+
+// waitingOf is how many pods of each run have been seen and not looked at yet, as their labels tell; the mutex is held.
+func (c *Collector) waitingOf() map[client.ObjectKey]int {
+	waiting := map[client.ObjectKey]int{}
+	for _, t := range c.pods {
+		if !t.counted {
+			waiting[client.ObjectKey{Namespace: t.pod.Namespace, Name: t.pod.Labels[v1alpha1.LabelRunUID]}]++
+		}
+	}
+	return waiting
 }
 
 func (t *tally) fails(now time.Time) bool { return t.failing != "" && now.Sub(t.since) >= failingAfter }
@@ -126,6 +138,7 @@ func (c *Collector) State(run types.UID) *plan.Archived {
 		return nil
 	}
 	state := t.state
+	state.Pending += c.waitingOf()[client.ObjectKey{Namespace: t.namespace, Name: string(run)}]
 	if t.fails(time.Now()) {
 		state.Failing = t.failing
 	}
@@ -151,9 +164,9 @@ func (c *Collector) news() []*v1alpha1.BatchRun {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	var runs []*v1alpha1.BatchRun
-	now := time.Now()
-	for _, t := range c.runs {
-		if says := t.says(now); says != t.told {
+	now, waiting := time.Now(), c.waitingOf()
+	for uid, t := range c.runs {
+		if says := t.says(now, waiting[client.ObjectKey{Namespace: t.namespace, Name: string(uid)}]); says != t.told {
 			t.told = says
 			runs = append(runs, &v1alpha1.BatchRun{ObjectMeta: metav1.ObjectMeta{Namespace: t.namespace, Name: t.name}})
 		}

@@ -191,8 +191,12 @@ func ServeLogs(clusterName string) *LogServer {
 // Break breaks the connections over which logs are being read.
 func (s *LogServer) Break() { s.server.CloseClientConnections() }
 
-// pollLog is how often a log that is followed is looked at.
-const pollLog = 20 * time.Millisecond
+const (
+	// pollLog is how often a log that is followed is looked at.
+	pollLog = 20 * time.Millisecond
+	// newsTime is how long the node takes at most to hear of what its pods became.
+	newsTime = 2 * time.Second
+)
 
 // serveLog writes a log as a kubelet does.
 func serveLog(w http.ResponseWriter, r *http.Request) {
@@ -202,7 +206,12 @@ func serveLog(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	k, container := known.(*Kubelet), r.PathValue("container")
+	ticker := time.NewTicker(pollLog)
+	defer ticker.Stop()
 	v, ok := k.voice(r.PathValue("pod"))
+	for until := time.Now().Add(newsTime); !ok && time.Now().Before(until); v, ok = k.voice(r.PathValue("pod")) {
+		<-ticker.C // who asks may know of the pod before this node
+	}
 	if !ok {
 		http.Error(w, "pod has no log", http.StatusBadRequest)
 		return
@@ -223,8 +232,6 @@ func serveLog(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	ticker := time.NewTicker(pollLog)
-	defer ticker.Stop()
 	for next := 0; ; {
 		v, over := k.now(v.UID)
 		next = v.write(w, speech, next, since, query.Get("timestamps") == "true")
