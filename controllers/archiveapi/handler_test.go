@@ -165,8 +165,15 @@ func serve(t *testing.T, p *played, change func(*logHandler)) *httptest.Server {
 	return server
 }
 
+// answer is what a request got; its body is closed when the test ends.
+type answer struct {
+	StatusCode int
+	Header     http.Header
+	Body       io.Reader
+}
+
 // try asks for a path as a user.
-func try(ctx context.Context, t *testing.T, server *httptest.Server, who, url string) (*http.Response, error) {
+func try(ctx context.Context, t *testing.T, server *httptest.Server, who, url string) (answer, error) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+url, nil)
 	if err != nil {
@@ -174,20 +181,21 @@ func try(ctx context.Context, t *testing.T, server *httptest.Server, who, url st
 	}
 	r.Header.Set("User", who)
 	response, err := server.Client().Do(r)
-	if err == nil {
-		t.Cleanup(func() { _ = response.Body.Close() })
+	if err != nil {
+		return answer{}, err
 	}
-	return response, err
+	t.Cleanup(func() { _ = response.Body.Close() })
+	return answer{response.StatusCode, response.Header, response.Body}, nil
 }
 
 // get is try, and gets an answer.
-func get(ctx context.Context, t *testing.T, server *httptest.Server, who, url string) *http.Response {
+func get(ctx context.Context, t *testing.T, server *httptest.Server, who, url string) answer {
 	t.Helper()
-	response, err := try(ctx, t, server, who, url)
+	got, err := try(ctx, t, server, who, url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return response
+	return got
 }
 
 const api = "/apis/archive.batchrun.io/v1alpha1"
@@ -362,7 +370,7 @@ func TestTooManyReaders(t *testing.T) {
 	server := serve(t, p, nil)
 	path := api + "/namespaces/team/batchruns/train/log?task=3"
 	var leave []context.CancelFunc
-	read := func(who string) *http.Response {
+	read := func(who string) answer {
 		ctx, cancel := context.WithCancel(t.Context())
 		leave = append(leave, cancel)
 		return get(ctx, t, server, who, path)
