@@ -17,7 +17,7 @@ CONTROLLER_GEN := go tool controller-gen
 LOCAL := go -C hack/local run .
 GINKGO_FLAGS := -ginkgo.fail-on-empty -ginkgo.no-color
 # The Kubernetes of the clusters that tests start: 1.34, 1.35 and so on; that of hack/local/parts if it is empty.
-K8S ?=
+K8S ?= $(BATCHRUN_KUBERNETES)
 MATRIX ?= 1.34 1.35 1.36 1.37
 export BATCHRUN_KUBERNETES := $(K8S)
 
