@@ -115,13 +115,13 @@ func run(ctx context.Context, env []string, name string, args ...string) error {
 }
 
 // tool runs a tool of hack/tools.
-func tool(ctx context.Context, env []string, module, name string, args ...string) error {
+func tool(ctx context.Context, module, name string, args ...string) error {
 	root, err := os.Getwd()
 	if err != nil {
 		return err
 	}
 	modfile := "-modfile=" + filepath.Join(root, "hack", "tools", module, "go.mod")
-	return run(ctx, env, "go", append([]string{"tool", modfile, name}, args...)...)
+	return run(ctx, nil, "go", append([]string{"tool", modfile, name}, args...)...)
 }
 
 // manifests are what `kubectl apply -f` installs.
@@ -149,7 +149,7 @@ func (r *release) manifests(context.Context) error {
 // chart is what `helm package` makes of the chart, without the time at which it does.
 func (r *release) chart(ctx context.Context) error {
 	version := strings.TrimPrefix(r.version, "v")
-	err := tool(ctx, nil, "helm", "helm", "package", filepath.Join("config", "chart"), "--destination", r.scratch,
+	err := tool(ctx, "helm", "helm", "package", filepath.Join("config", "chart"), "--destination", r.scratch,
 		"--version", version, "--app-version", r.version)
 	if err != nil {
 		return err
@@ -287,10 +287,8 @@ func (r *release) bill(ctx context.Context, name, binary string) error {
 	if err := os.WriteFile(named, program, 0o755); err != nil {
 		return err
 	}
-	// The modules are in the module cache since the program was built of them. What is not there, the program's own
-	// module, must not be looked for: what would be found depends on when.
-	err = tool(ctx, []string{"GOPROXY=off", "GOFLAGS="}, "sbom", "cyclonedx-gomod", "bin", "-json", "-std", "-licenses",
-		"-noserial", "-notimestamp", "-version", r.version, "-output", named+".cdx.json", named)
+	err = tool(ctx, "sbom", "cyclonedx-gomod", "bin", "-json", "-std", "-noserial", "-notimestamp", "-version", r.version,
+		"-output", named+".cdx.json", named)
 	if err != nil {
 		return err
 	}
@@ -298,7 +296,28 @@ func (r *release) bill(ctx context.Context, name, binary string) error {
 	if err != nil {
 		return err
 	}
+	if bill, err = withoutToolHashes(bill); err != nil {
+		return fmt.Errorf("%s.cdx.json: %w", name, err)
+	}
 	return r.write(name+".cdx.json", bill)
+}
+
+// withoutToolHashes takes the hashes of the tool that wrote a bill out of it: they are others on another machine.
+func withoutToolHashes(bill []byte) ([]byte, error) {
+	var whole map[string]any
+	if err := json.Unmarshal(bill, &whole); err != nil {
+		return nil, err
+	}
+	metadata, _ := whole["metadata"].(map[string]any)
+	tools, _ := metadata["tools"].([]any)
+	if len(tools) == 0 {
+		return nil, errors.New("it does not say which tool wrote it")
+	}
+	for _, tool := range tools {
+		tool, _ := tool.(map[string]any)
+		delete(tool, "hashes")
+	}
+	return json.MarshalIndent(whole, "", "  ")
 }
 
 // krew fills in the manifest by which Krew installs the plugin.
