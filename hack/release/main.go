@@ -313,9 +313,10 @@ func withoutToolHashes(bill []byte) ([]byte, error) {
 	if len(tools) == 0 {
 		return nil, errors.New("it does not say which tool wrote it")
 	}
-	for _, tool := range tools {
-		tool, _ := tool.(map[string]any)
-		delete(tool, "hashes")
+	for _, each := range tools {
+		if fields, ok := each.(map[string]any); ok {
+			delete(fields, "hashes")
+		}
 	}
 	return json.MarshalIndent(whole, "", "  ")
 }
