@@ -160,10 +160,10 @@ RELEASE_GO = $(shell awk '$$1 == "toolchain" {print $$2}' go.mod)
 
 .PHONY: release
 release: ## Write all that is released as VERSION, such as v1.2.3, into dist/; nothing is sent anywhere.
-	@[[ "$(VERSION)" == v* ]] || { echo "Say which version: make release VERSION=v1.2.3"; exit 1; }
+	@[[ "$${VERSION-}" == v* ]] || { echo "Say which version: make release VERSION=v1.2.3"; exit 1; }
 	rm -rf dist
 	GOFLAGS= GOTOOLCHAIN=$(RELEASE_GO) $(MAKE) image
-	GOFLAGS= GOTOOLCHAIN=$(RELEASE_GO) go run ./hack/release -version $(VERSION) -out dist
+	GOFLAGS= GOTOOLCHAIN=$(RELEASE_GO) go run ./hack/release -version "$$VERSION" -out dist
 
 ##@ Try
 
