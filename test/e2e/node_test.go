@@ -3,6 +3,7 @@ package e2e
 import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
 	"github.com/batchrun/batchrun/test/local"
@@ -38,11 +39,13 @@ var _ = Describe("A node", Serial, func() {
 
 	It("that loses power, and the operator with it: each attempt is told, and its task runs again", func(ctx SpecContext) {
 		r := start(ctx, "power", spec, "sleep 15s", "print done")
-		Eventually(ctx, func(g Gomega) {
-			g.Expect(r.activePods(ctx)).To(HaveLen(3))
+		Eventually(ctx, func(g Gomega) { // a pod that is still being started may only be delayed
+			g.Expect(r.pods(ctx)).To(HaveLen(3))
+			for _, pod := range r.pods(ctx) {
+				g.Expect(pod.Status.Phase).To(Equal(corev1.PodRunning))
+			}
 			g.Expect(r.get(ctx).Status.Active).To(BeEquivalentTo(3))
 		}).Should(Succeed())
-		r.runningPod(ctx)
 		local.Kill(root, env.Local, "node")
 		local.Run(root, "up", "--name", env.Local)
 		waitUntilAvailable()
