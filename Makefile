@@ -12,9 +12,14 @@ GOLANGCI_LINT := go tool -modfile=$(CURDIR)/hack/tools/golangci-lint/go.mod gola
 HELM := go tool -modfile=$(CURDIR)/hack/tools/helm/go.mod helm
 CHART := config/chart
 KO := go tool -modfile=$(CURDIR)/hack/tools/ko/go.mod ko
+ACTIONLINT := go tool -modfile=$(CURDIR)/hack/tools/actionlint/go.mod actionlint
 CONTROLLER_GEN := go tool controller-gen
 LOCAL := go -C hack/local run .
 GINKGO_FLAGS := -ginkgo.fail-on-empty -ginkgo.no-color
+# The Kubernetes of the clusters that tests start: 1.34, 1.35 and so on; that of hack/local/parts if it is empty.
+K8S ?= $(BATCHRUN_KUBERNETES)
+MATRIX ?= 1.34 1.35 1.36 1.37
+export BATCHRUN_KUBERNETES := $(K8S)
 
 ##@ General
 
@@ -59,13 +64,17 @@ plugin-docs: ## Write the reference page of the kubectl plugin.
 	go run ./cmd/kubectl-batchrun/internal/docs -out docs/cli.md
 
 .PHONY: lint
-lint: chart-lint ## Run the linters.
+lint: chart-lint workflow-lint ## Run the linters.
 	$(GOLANGCI_LINT) run
 	cd hack/local && $(GOLANGCI_LINT) run --config ../../.golangci.yml
 
 .PHONY: chart-lint
 chart-lint: ## Lint the Helm chart.
 	$(HELM) lint --strict --quiet $(CHART)
+
+.PHONY: workflow-lint
+workflow-lint: ## Lint the workflows of GitHub.
+	$(ACTIONLINT) -shellcheck= -pyflakes=
 
 .PHONY: chart
 chart: ## Show what the Helm chart installs; VALUES="--set namespaced=true" and so on are values.
@@ -75,11 +84,13 @@ chart: ## Show what the Helm chart installs; VALUES="--set namespaced=true" and 
 verify: generate ## Generate, tidy, vet and lint; fail on any difference to what is committed.
 	go mod tidy
 	go -C hack/local mod tidy
+	go -C hack/tools/actionlint mod tidy
 	go -C hack/tools/golangci-lint mod tidy
 	go -C hack/tools/helm mod tidy
 	go -C hack/tools/ko mod tidy
 	go -C hack/tools/mutation mod tidy
 	go -C hack/tools/s3 mod tidy
+	go -C hack/tools/sbom mod tidy
 	@test -z "$$(git status --porcelain)" || { git status --short; git --no-pager diff; \
 		echo "The files above differ from what is committed: commit what make verify wrote."; exit 1; }
 	go vet ./...
@@ -92,7 +103,7 @@ test: unit integration policy metrics archive fault e2e install-test ## Run all 
 
 .PHONY: unit
 unit: ## Run unit and property tests.
-	go test $$(go list ./... | grep -v -E '/test/(e2e|install|integration|plugin|fault|policy|metrics|archive)$$')
+	go test $$(go list ./... | grep -v -E '/test/(e2e|install|integration|plugin|fault|policy|metrics|archive|release)$$')
 	go -C hack/local test ./...
 
 .PHONY: integration
@@ -134,10 +145,30 @@ e2e: ## Run the tests on a real node of their own.
 install-test: ## Install, upgrade and remove the operator on a real node, by Helm and by kustomize.
 	go test ./test/install/... -count=1 -timeout 60m -v $(GINKGO_FLAGS)
 
+.PHONY: matrix
+matrix: ## Run the tests of integration and policy on each Kubernetes that can be built; MATRIX="1.34 1.36" are some.
+	for version in $(MATRIX); do $(MAKE) integration policy K8S=$$version; done
+
+.PHONY: release-test
+release-test: ## Make a release twice, see that it is the same, and that it holds what it should.
+	go test ./test/release/... -count=1 -timeout 60m -v
+
 .PHONY: bench
 bench: ## Measure BatchRun against bare Jobs, for hours; BENCH="-sizes 1000 -large 0 -many 0" is a part, BENCH=-help tells more.
 	go build -o bin/bench ./test/bench
 	bin/bench $(BENCH)
+
+##@ Release
+
+# The image and the plugin are built by this Go release, whichever runs make: another one writes other bits.
+RELEASE_GO = $(shell awk '$$1 == "toolchain" {print $$2}' go.mod)
+
+.PHONY: release
+release: ## Write all that is released as VERSION, such as v1.2.3, into dist/; nothing is sent anywhere.
+	@[[ "$${VERSION-}" == v* ]] || { echo "Say which version: make release VERSION=v1.2.3"; exit 1; }
+	rm -rf dist
+	GOFLAGS= GOTOOLCHAIN=$(RELEASE_GO) $(MAKE) image
+	GOFLAGS= GOTOOLCHAIN=$(RELEASE_GO) go run ./hack/release -version "$$VERSION" -out dist
 
 ##@ Try
 

@@ -26,7 +26,7 @@ const (
 	// statusInterval is the least time between two status writes of a run that goes on, where something waits for what is
 	// written; progressInterval where nothing does.
 	statusInterval   = time.Second
-	progressInterval = 3 * time.Second
+	progressInterval = 5 * time.Second
 	// eventDelay gathers the events of a run's Jobs and pods into one reconcile.
 	eventDelay = 200 * time.Millisecond
 	// staleDelay is when to look again after the cache turned out to be behind the API server, maxStaleDelay after it did

@@ -55,15 +55,13 @@ type certificate struct {
 	log     logr.Logger
 	now     func() time.Time
 	current atomic.Pointer[tls.Certificate]
-	loaded  []byte // the Secret's certificate that current is
+	loaded  []byte        // the Secret's certificate that current is
+	ready   chan struct{} // closed once there is one
 }
 
 // get is for a tls.Config.
 func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	if current := c.current.Load(); current != nil {
-		return current, nil
-	}
-	return nil, errors.New("there is no certificate yet")
+	return c.current.Load(), nil
 }
 
 // keep keeps the certificate good until the context ends.
@@ -123,6 +121,9 @@ func (c *certificate) sync(ctx context.Context) error {
 			return err
 		}
 		c.current.Store(&pair)
+		if c.loaded == nil {
+			close(c.ready)
+		}
 		c.loaded = secret.Data[certKey]
 	}
 	return nil

@@ -93,9 +93,3 @@ func TestASecretThatIsSpoiltIsMadeAnew(t *testing.T) {
 		t.Errorf("another name of the Service: %v, renewed: %t", err, renewed != nil)
 	}
 }
-
-func TestThereIsNoCertificateBeforeTheFirstOne(t *testing.T) {
-	if _, err := new(certificate).get(nil); err == nil {
-		t.Error("there is one")
-	}
-}

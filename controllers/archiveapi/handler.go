@@ -239,7 +239,7 @@ func describe(header http.Header, container archive.Container) {
 		warn("the log was too long for the archive: its middle was left out")
 	}
 	if container.Partial {
-		warn("the log may lack something: " + container.Message)
+		warn("the log may lack something: " + strings.Join(strings.Fields(container.Message), " "))
 	}
 }
 

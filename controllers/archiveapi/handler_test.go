@@ -165,7 +165,15 @@ func serve(t *testing.T, p *played, change func(*logHandler)) *httptest.Server {
 	return server
 }
 
-func get(t *testing.T, ctx context.Context, server *httptest.Server, who, url string) *http.Response { //nolint:revive // t comes first
+// answer is what a request got; its body is closed when the test ends.
+type answer struct {
+	StatusCode int
+	Header     http.Header
+	Body       io.Reader
+}
+
+// try asks for a path as a user.
+func try(ctx context.Context, t *testing.T, server *httptest.Server, who, url string) (answer, error) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+url, nil)
 	if err != nil {
@@ -174,10 +182,20 @@ func get(t *testing.T, ctx context.Context, server *httptest.Server, who, url st
 	r.Header.Set("User", who)
 	response, err := server.Client().Do(r)
 	if err != nil {
-		t.Fatal(err)
+		return answer{}, err
 	}
 	t.Cleanup(func() { _ = response.Body.Close() })
-	return response
+	return answer{response.StatusCode, response.Header, response.Body}, nil
+}
+
+// get is try, and gets an answer.
+func get(ctx context.Context, t *testing.T, server *httptest.Server, who, url string) answer {
+	t.Helper()
+	got, err := try(ctx, t, server, who, url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
 }
 
 const api = "/apis/archive.batchrun.io/v1alpha1"
@@ -187,7 +205,7 @@ func TestAnswers(t *testing.T) {
 	p.texts["train-3-1-1/main"] = nil
 	delete(p.texts, "train-3-1-1/main") // its text was deleted
 	p.attempts[1].Containers[0].Cut = true
-	p.attempts[1].Containers[0].Partial, p.attempts[1].Containers[0].Message = true, "the node was lost"
+	p.attempts[1].Containers[0].Partial, p.attempts[1].Containers[0].Message = true, "the node\nwas lost"
 	server := serve(t, p, nil)
 	team := api + "/namespaces/team/batchruns/"
 	for path, want := range map[string]struct {
@@ -227,7 +245,7 @@ func TestAnswers(t *testing.T) {
 	} {
 		t.Run(path, func(t *testing.T) {
 			g := NewWithT(t)
-			response := get(t, t.Context(), server, "me", team+path)
+			response := get(t.Context(), t, server, "me", team+path)
 			body, err := io.ReadAll(response.Body)
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(response.StatusCode).To(Equal(want.code), string(body))
@@ -244,7 +262,7 @@ func TestAnswers(t *testing.T) {
 	}
 	g := NewWithT(t)
 	g.Expect(p.open()).To(BeZero())
-	g.Expect(get(t, t.Context(), server, "me", team+"train/log?task=3").Header["Warning"]).To(ConsistOf(
+	g.Expect(get(t.Context(), t, server, "me", team+"train/log?task=3").Header["Warning"]).To(ConsistOf(
 		`299 - "the log was too long for the archive: its middle was left out"`, `299 - "the log may lack something: the node was lost"`))
 }
 
@@ -252,14 +270,14 @@ func TestDiscovery(t *testing.T) {
 	g := NewWithT(t)
 	server := serve(t, stage(), nil)
 	var group metav1.APIGroup
-	g.Expect(json.NewDecoder(get(t, t.Context(), server, "me", "/apis/archive.batchrun.io").Body).Decode(&group)).To(Succeed())
+	g.Expect(json.NewDecoder(get(t.Context(), t, server, "me", "/apis/archive.batchrun.io").Body).Decode(&group)).To(Succeed())
 	g.Expect(group.PreferredVersion.GroupVersion).To(Equal("archive.batchrun.io/v1alpha1"))
 	var list metav1.APIResourceList
-	g.Expect(json.NewDecoder(get(t, t.Context(), server, "me", api).Body).Decode(&list)).To(Succeed())
+	g.Expect(json.NewDecoder(get(t.Context(), t, server, "me", api).Body).Decode(&list)).To(Succeed())
 	g.Expect(list.APIResources).To(HaveLen(1))
 	g.Expect(list.APIResources[0].Name).To(Equal("batchruns/log"))
 	for _, path := range []string{"/openapi/v2", "/openapi/v3", "/apis", "/metrics", "/"} {
-		g.Expect(get(t, t.Context(), server, "me", path).StatusCode).To(Equal(http.StatusNotFound), path)
+		g.Expect(get(t.Context(), t, server, "me", path).StatusCode).To(Equal(http.StatusNotFound), path)
 	}
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, server.URL+api+"/namespaces/team/batchruns/train/log", nil)
 	g.Expect(err).NotTo(HaveOccurred())
@@ -274,7 +292,7 @@ func TestALogOfAnotherNamespaceIsNone(t *testing.T) {
 	p := stage()
 	p.attempts = []archive.Attempt{p.attempts[0]}
 	p.attempts[0].Namespace = "other"
-	if code := get(t, t.Context(), serve(t, p, nil), "me", api+"/namespaces/team/batchruns/train/log?task=3").StatusCode; code != http.StatusNotFound {
+	if code := get(t.Context(), t, serve(t, p, nil), "me", api+"/namespaces/team/batchruns/train/log?task=3").StatusCode; code != http.StatusNotFound {
 		t.Errorf("got %d", code)
 	}
 }
@@ -283,7 +301,7 @@ func TestALogOfAnotherNamespaceIsNone(t *testing.T) {
 func TestALogOfAnEarlierRunOfTheNameIsNone(t *testing.T) {
 	p := stage()
 	p.runs[types.NamespacedName{Namespace: "team", Name: "train"}].UID = "uid-of-the-next"
-	if code := get(t, t.Context(), serve(t, p, nil), "me", api+"/namespaces/team/batchruns/train/log?task=3").StatusCode; code != http.StatusNotFound {
+	if code := get(t.Context(), t, serve(t, p, nil), "me", api+"/namespaces/team/batchruns/train/log?task=3").StatusCode; code != http.StatusNotFound {
 		t.Errorf("got %d", code)
 	}
 }
@@ -296,7 +314,7 @@ func TestAnArchiveThatFails(t *testing.T) {
 
 	secret := errors.New("s3://bucket?key=secret: no route to host")
 	p.broken = secret
-	response := get(t, t.Context(), server, "me", path)
+	response := get(t.Context(), t, server, "me", path)
 	body, _ := io.ReadAll(response.Body)
 	g.Expect(response.StatusCode).To(Equal(http.StatusServiceUnavailable))
 	g.Expect(string(body)).To(And(ContainSubstring("the archive of logs does not answer"), Not(ContainSubstring("secret"))))
@@ -305,20 +323,20 @@ func TestAnArchiveThatFails(t *testing.T) {
 
 	for _, query := range []string{"", "&tailLines=5", "&sinceBytes=5"} {
 		p.texts["train-3-1-2/main"] = waits
-		g.Expect(get(t, t.Context(), server, "me", path+query).StatusCode).To(Equal(http.StatusServiceUnavailable), "a silent archive"+query)
+		g.Expect(get(t.Context(), t, server, "me", path+query).StatusCode).To(Equal(http.StatusServiceUnavailable), "a silent archive"+query)
 		p.texts["train-3-1-2/main"] = func(ctx context.Context) io.Reader {
 			return io.MultiReader(strings.NewReader("the start\n"), waits(ctx))
 		}
-		code, err := 0, error(nil)
-		if response, err = http.Get(server.URL + path + query); err == nil {
+		code := 0
+		response, err := try(t.Context(), t, server, "me", path+query)
+		if err == nil {
 			_, err = io.ReadAll(response.Body)
 			code = response.StatusCode
-			g.Expect(response.Body.Close()).To(Succeed())
 		}
 		g.Expect(err != nil || code == http.StatusServiceUnavailable).To(BeTrue(), "what broke off must not be taken for all"+query)
 	}
 	p.texts["train-3-1-2/main"] = func(context.Context) io.Reader { return readerFunc(func([]byte) (int, error) { return 0, secret }) }
-	g.Expect(get(t, t.Context(), server, "me", path).StatusCode).To(Equal(http.StatusServiceUnavailable))
+	g.Expect(get(t.Context(), t, server, "me", path).StatusCode).To(Equal(http.StatusServiceUnavailable))
 	g.Expect(p.open()).To(BeZero())
 }
 
@@ -330,7 +348,7 @@ func TestAReaderWhoLeavesOrStalls(t *testing.T) {
 	server := serve(t, p, nil)
 	p.texts["train-3-1-2/main"] = func(ctx context.Context) io.Reader { return io.MultiReader(endlessFor(1<<20), waits(ctx)) }
 	ctx, cancel := context.WithCancel(t.Context())
-	response := get(t, ctx, server, "me", path)
+	response := get(ctx, t, server, "me", path)
 	g.Expect(response.StatusCode).To(Equal(http.StatusOK))
 	g.Expect(p.open()).To(Equal(1))
 	cancel()
@@ -338,7 +356,7 @@ func TestAReaderWhoLeavesOrStalls(t *testing.T) {
 
 	p.texts["train-3-1-2/main"] = endless
 	server = serve(t, p, func(h *logHandler) { h.patience = 300 * time.Millisecond })
-	response = get(t, t.Context(), server, "me", path)
+	response = get(t.Context(), t, server, "me", path)
 	g.Expect(response.StatusCode).To(Equal(http.StatusOK))
 	g.Eventually(p.open).WithTimeout(10*time.Second).Should(BeZero(), "nobody takes what is sent")
 }
@@ -352,10 +370,10 @@ func TestTooManyReaders(t *testing.T) {
 	server := serve(t, p, nil)
 	path := api + "/namespaces/team/batchruns/train/log?task=3"
 	var leave []context.CancelFunc
-	read := func(who string) *http.Response {
+	read := func(who string) answer {
 		ctx, cancel := context.WithCancel(t.Context())
 		leave = append(leave, cancel)
-		return get(t, ctx, server, who, path)
+		return get(ctx, t, server, who, path)
 	}
 	for range 2 {
 		g.Expect(read("me").StatusCode).To(Equal(http.StatusOK))

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"time"
@@ -97,11 +98,12 @@ func Add(mgr manager.Manager, logs Logs, listener net.Listener) error {
 	read := &logHandler{runs: mgr.GetAPIReader(), logs: logs, readers: readers{all: maxReaders, each: maxReadersEach},
 		patience: patience, log: log}
 	return mgr.Add(&Server{
-		certificate: &certificate{reader: mgr.GetAPIReader(), writer: mgr.GetClient(), log: log, now: time.Now},
-		proxy:       proxy,
-		listener:    listener,
-		handler:     guard(route(read), proxy, authorize),
-		log:         log,
+		certificate: &certificate{reader: mgr.GetAPIReader(), writer: mgr.GetClient(), log: log, now: time.Now,
+			ready: make(chan struct{})},
+		proxy:    proxy,
+		listener: listener,
+		handler:  guard(route(read), proxy, authorize),
+		log:      log,
 	})
 }
 
@@ -112,10 +114,16 @@ func (s *Server) NeedLeaderElection() bool { return false }
 func (s *Server) Start(ctx context.Context) error {
 	s.proxy.start(ctx)
 	go s.certificate.keep(ctx)
+	select { // who asks before waits
+	case <-s.certificate.ready:
+	case <-ctx.Done():
+		return s.listener.Close()
+	}
 	server := &http.Server{
 		Handler:           s.handler,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
+		ErrorLog:          slog.NewLogLogger(logr.ToSlogHandler(s.log.V(1)), slog.LevelInfo),
 		TLSConfig: &tls.Config{
 			MinVersion:     tls.VersionTLS12,
 			GetCertificate: s.certificate.get,

@@ -206,7 +206,7 @@ func (p *planner) checkStart(w *Wave, pod Pod, reasons map[v1alpha1.Reason]int) 
 		return
 	}
 	pod.Outcome = outcome.Outcome{
-		Reason: pod.Waiting.Reason, FinishedAt: p.now,
+		Reason: pod.Waiting.Reason, Disruption: pod.Waiting.Reason == v1alpha1.ReasonNodeLost, FinishedAt: p.now,
 		Message: fmt.Sprintf("not started after %s: %s", limit, pod.Waiting.Message),
 	}
 	p.giveUp(w, pod, reasons)

@@ -281,6 +281,7 @@ var waiting = map[v1alpha1.Reason]string{
 	v1alpha1.ReasonUnschedulable:   v1alpha1.RunUnschedulable,
 	v1alpha1.ReasonImagePullFailed: v1alpha1.RunImagePullFailing,
 	v1alpha1.ReasonStartFailed:     v1alpha1.RunStartFailing,
+	v1alpha1.ReasonNodeLost:        v1alpha1.RunStartFailing,
 }
 
 // progress says how a run goes on, or what keeps it from going on.

@@ -19,29 +19,29 @@ import (
 
 // part is one program that is built from a pinned module.
 type part struct {
-	name   string
-	module string // folder below parts/
-	pkg    string
-	flags  []string
-	libs   bool // needs a C compiler, pkg-config and libseccomp
+	name       string
+	module     string // folder below parts/
+	pkg        string
+	flags      []string
+	libs       bool       // needs a C compiler, pkg-config and libseccomp
+	kubernetes Kubernetes // whose module it is of, where that is an older one's
 }
 
-const kubernetesVersion = "1.37.2"
-
-func versionFlags() []string {
-	v := strings.Split(kubernetesVersion, ".")
+func versionFlags(version string) []string {
+	v := strings.Split(version, ".")
 	x := " -X k8s.io/component-base/version."
-	return []string{"-ldflags", "-s -w" + x + "gitVersion=v" + kubernetesVersion + x + "gitMajor=" + v[0] + x + "gitMinor=" + v[1]}
+	return []string{"-ldflags", "-s -w" + x + "gitVersion=v" + version + x + "gitMajor=" + v[0] + x + "gitMinor=" + v[1]}
 }
 
 // parts lists every program in the order in which they are best built:
 // kube-apiserver compiles most of what the others share.
-func parts() []part {
+func parts(kubernetes Kubernetes) []part {
 	small := []string{"-ldflags", "-s -w"}
 	containerd := append([]string{"-tags", "no_btrfs"}, small...)
-	k8s := func(name string) part {
-		return part{name: name, module: "kubernetes", pkg: "k8s.io/kubernetes/cmd/" + name, flags: versionFlags()}
+	ofKubernetes := func(name, pkg string) part {
+		return part{name: name, module: "kubernetes", pkg: pkg, flags: versionFlags(kubernetes.version()), kubernetes: kubernetes}
 	}
+	k8s := func(name string) part { return ofKubernetes(name, "k8s.io/kubernetes/cmd/"+name) }
 	cd := func(name string) part {
 		return part{name: name, module: "node", pkg: "github.com/containerd/containerd/v2/cmd/" + name, flags: containerd}
 	}
@@ -54,7 +54,7 @@ func parts() []part {
 	}
 	return []part{
 		k8s("kube-apiserver"), k8s("kube-controller-manager"), k8s("kube-scheduler"), k8s("kubectl"),
-		{name: "etcd", module: "kubernetes", pkg: "./etcd", flags: versionFlags()},
+		ofKubernetes("etcd", "./etcd"),
 		k8s("kubelet"),
 		cd("containerd"), cd("containerd-shim-runc-v2"), cd("ctr"),
 		{name: "runc", module: "node", pkg: "github.com/opencontainers/runc", flags: append([]string{"-tags", "seccomp"}, small...), libs: true},
@@ -66,7 +66,7 @@ func parts() []part {
 
 func allParts() []string {
 	var names []string
-	for _, p := range parts() {
+	for _, p := range parts("") {
 		names = append(names, p.name)
 	}
 	return names
@@ -86,7 +86,7 @@ func partsFor(kind NodeKind) []string {
 
 // build makes those of the named parts whose pins or flags changed since they
 // were last built.
-func build(ctx context.Context, home string, names []string) error {
+func build(ctx context.Context, home string, kubernetes Kubernetes, names []string) error {
 	if _, err := exec.LookPath("go"); err != nil {
 		return errors.New("the go command is not in PATH (under sudo: `sudo env PATH=$PATH ...`)")
 	}
@@ -100,8 +100,11 @@ func build(ctx context.Context, home string, names []string) error {
 			return fmt.Errorf("no part is called %q; the parts are %s", n, strings.Join(allParts(), ", "))
 		}
 	}
+	if err := kubernetes.prepare(ctx, home); err != nil {
+		return err
+	}
 	var stale []part
-	for _, p := range parts() {
+	for _, p := range parts(kubernetes) {
 		if !slices.Contains(names, p.name) {
 			continue
 		}
@@ -109,18 +112,18 @@ func build(ctx context.Context, home string, names []string) error {
 		if err != nil {
 			return err
 		}
-		have, err := os.ReadFile(stampFile(home, p.name))
+		have, err := os.ReadFile(p.stampFile(home))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		if _, err := os.Stat(filepath.Join(binDir(home), p.name)); err != nil || string(have) != want {
+		if _, err := os.Stat(p.path(home)); err != nil || string(have) != want {
 			stale = append(stale, p)
 		}
 	}
 	if len(stale) == 0 {
 		return nil
 	}
-	announce(home, stale)
+	announce(home, kubernetes, stale)
 	for i, p := range stale {
 		if err := p.build(ctx, home, fmt.Sprintf("[%d/%d]", i+1, len(stale))); err != nil {
 			return err
@@ -129,25 +132,41 @@ func build(ctx context.Context, home string, names []string) error {
 	return giveTreeToSudoUser(binDir(home))
 }
 
-func announce(home string, stale []part) {
-	if _, err := os.Stat(filepath.Join(binDir(home), "kube-apiserver")); errors.Is(err, fs.ErrNotExist) {
+func announce(home string, kubernetes Kubernetes, stale []part) {
+	if _, err := os.Stat(kubernetes.program(home, "kube-apiserver")); errors.Is(err, fs.ErrNotExist) {
 		fmt.Fprintf(os.Stderr, "Building Kubernetes %s from source. The first time this takes about 15 minutes on two cores\n"+
-			"and 3 GB of disk; afterwards only what changed is built.\n", kubernetesVersion)
+			"and 3 GB of disk; afterwards only what changed is built.\n", kubernetes.version())
 	}
 	fmt.Fprintf(os.Stderr, "Building %d parts into %s\n", len(stale), binDir(home))
 }
 
-func stampFile(home, name string) string { return filepath.Join(binDir(home), ".stamps", name) }
+// path is where the program is.
+func (p part) path(home string) string { return p.kubernetes.program(home, p.name) }
+
+func (p part) stampFile(home string) string {
+	return filepath.Join(filepath.Dir(p.path(home)), ".stamps", p.name)
+}
+
+// folder is that of the Go module of which the part is built.
+func (p part) folder(home string) string {
+	if p.kubernetes != "" {
+		return p.kubernetes.module(home)
+	}
+	return filepath.Join(home, "parts", p.module)
+}
 
 // stamp identifies what a part is built from.
 func (p part) stamp(home string) (string, error) {
 	h := sha256.New()
 	files := []string{"go.mod", "go.sum"}
+	if p.kubernetes != "" {
+		files = nil // The release, which is in the flags, says it all; the go command adds to both files as it builds.
+	}
 	if strings.HasPrefix(p.pkg, "./") {
 		files = append(files, filepath.Join(p.pkg, "main.go"))
 	}
 	for _, f := range files {
-		data, err := os.ReadFile(filepath.Join(home, "parts", p.module, f))
+		data, err := os.ReadFile(filepath.Join(p.folder(home), f))
 		if err != nil {
 			return "", err
 		}
@@ -168,12 +187,15 @@ func (p part) build(ctx context.Context, home, position string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(stampFile(home, p.name)), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(p.stampFile(home)), 0o755); err != nil {
 		return err
 	}
-	args := append([]string{"build", "-o", filepath.Join(binDir(home), p.name)}, p.flags...)
+	args := append([]string{"build", "-o", p.path(home)}, p.flags...)
+	if p.kubernetes != "" {
+		args = append(args, "-mod=mod")
+	}
 	cmd := exec.CommandContext(ctx, "go", append(args, p.pkg)...)
-	cmd.Dir = filepath.Join(home, "parts", p.module)
+	cmd.Dir = p.folder(home)
 	// The caller's own flags and workspace are about the caller's code.
 	cmd.Env = append(os.Environ(), "GOFLAGS=-buildvcs=false", "GOWORK=off")
 	var out bytes.Buffer
@@ -187,7 +209,7 @@ func (p part) build(ctx context.Context, home, position string) error {
 	if err != nil {
 		return fmt.Errorf("build %s: %w\n%s", p.name, err, lastLines(out.String(), 30))
 	}
-	return os.WriteFile(stampFile(home, p.name), []byte(stamp), 0o644)
+	return os.WriteFile(p.stampFile(home), []byte(stamp), 0o644)
 }
 
 // showProgress prints what is being done and for how long: in place on a

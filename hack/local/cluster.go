@@ -41,11 +41,12 @@ func (k *NodeKind) Set(s string) error {
 
 // Options are what the flags of `up` choose. They are kept with the cluster.
 type Options struct {
-	Node          NodeKind `json:"node"`
-	Nodes         int      `json:"nodes"`
-	DefaultLimits bool     `json:"defaultLimits"`
-	EtcdFsync     bool     `json:"etcdFsync"`
-	Audit         bool     `json:"audit"`
+	Node          NodeKind   `json:"node"`
+	Nodes         int        `json:"nodes"`
+	Kubernetes    Kubernetes `json:"kubernetes,omitempty"`
+	DefaultLimits bool       `json:"defaultLimits"`
+	EtcdFsync     bool       `json:"etcdFsync"`
+	Audit         bool       `json:"audit"`
 }
 
 // Cluster is one cluster and the folder that holds all of it.
@@ -114,7 +115,15 @@ func (c *Cluster) path(elem ...string) string {
 	return filepath.Join(append([]string{c.dir}, elem...)...)
 }
 
-func (c *Cluster) bin(name string) string { return filepath.Join(binDir(c.home), name) }
+// bin is the path of a part.
+func (c *Cluster) bin(name string) string {
+	for _, p := range parts(c.Kubernetes) {
+		if p.name == name {
+			return p.path(c.home)
+		}
+	}
+	return filepath.Join(binDir(c.home), name)
+}
 
 // id names the cluster among all clusters of all checkouts on the machine.
 func (c *Cluster) id() string {
@@ -203,17 +212,17 @@ func list(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(w, "NAME\tNODE\tAPI PORT\tSTATE")
+	fmt.Fprintln(w, "NAME\tNODE\tKUBERNETES\tAPI PORT\tSTATE")
 	for _, name := range names {
 		c, err := newCluster(home, name)
 		if err != nil {
 			return err
 		}
 		if err := c.load(); err != nil {
-			fmt.Fprintf(w, "%s\t\t\thalf made\n", name)
+			fmt.Fprintf(w, "%s\t\t\t\thalf made\n", name)
 			continue
 		}
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\n", name, c.Node, c.Ports.API, c.state(ctx))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", name, c.Node, c.Kubernetes.version(), c.Ports.API, c.state(ctx))
 	}
 	return w.Flush()
 }

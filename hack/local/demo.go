@@ -85,7 +85,7 @@ func newDemo(ctx context.Context, cluster, kubeconfig string) (demonstration, er
 	if err != nil {
 		return demonstration{}, err
 	}
-	return demonstration{&Cluster{home: home}}, build(ctx, home, []string{"kubectl"})
+	return demonstration{&Cluster{home: home}}, build(ctx, home, "", []string{"kubectl"})
 }
 
 func (d demonstration) installLocally(ctx context.Context) error {

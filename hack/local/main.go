@@ -49,7 +49,8 @@ func nameFlag(cmd *cobra.Command, name *string) {
 }
 
 func buildCommand() *cobra.Command {
-	return &cobra.Command{
+	var kubernetes Kubernetes
+	cmd := &cobra.Command{
 		Use:   "build [part...]",
 		Short: "Build the pinned parts; all of them if none is named",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -60,9 +61,11 @@ func buildCommand() *cobra.Command {
 			if len(args) == 0 {
 				args = allParts()
 			}
-			return build(cmd.Context(), home, args)
+			return build(cmd.Context(), home, kubernetes, args)
 		},
 	}
+	kubernetesFlag(cmd, &kubernetes)
+	return cmd
 }
 
 func upCommand() *cobra.Command {
@@ -78,6 +81,7 @@ func upCommand() *cobra.Command {
 		},
 	}
 	nameFlag(cmd, &name)
+	kubernetesFlag(cmd, &opts.Kubernetes)
 	f := cmd.Flags()
 	f.Var(&opts.Node, "node", "real: pods run; fake: pods are played by kwok; none: no node")
 	f.IntVar(&opts.Nodes, "nodes", 1, "number of fake nodes")

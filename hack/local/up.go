@@ -36,7 +36,7 @@ func up(ctx context.Context, name string, opts Options, given func(flag string) 
 	if err := checkHost(c.Node); err != nil {
 		return err
 	}
-	if err := build(ctx, home, partsFor(c.Node)); err != nil {
+	if err := build(ctx, home, c.Kubernetes, partsFor(c.Node)); err != nil {
 		return err
 	}
 	if err := c.prepare(); err != nil {
@@ -95,14 +95,15 @@ func (c *Cluster) configure(opts Options, given func(flag string) bool) error {
 	}
 	set("node", opts.Node != want.Node, func() { want.Node = opts.Node })
 	set("nodes", opts.Nodes != want.Nodes, func() { want.Nodes = opts.Nodes })
+	set("kubernetes", opts.Kubernetes != want.Kubernetes, func() { want.Kubernetes = opts.Kubernetes })
 	set("default-limits", opts.DefaultLimits != want.DefaultLimits, func() { want.DefaultLimits = opts.DefaultLimits })
 	set("etcd-fsync", opts.EtcdFsync != want.EtcdFsync, func() { want.EtcdFsync = opts.EtcdFsync })
 	set("audit", opts.Audit != want.Audit, func() { want.Audit = opts.Audit })
 	// More fake nodes need no restart.
 	more := slices.Equal(changed, []string{"--nodes"}) && opts.Nodes > c.Nodes
 	if len(changed) > 0 && !more {
-		return fmt.Errorf("cluster %q (node: %s) was made with another %s; remove it first: local down --name %s",
-			c.Name, c.Node, strings.Join(changed, ", "), c.Name)
+		return fmt.Errorf("cluster %q (node: %s, Kubernetes: %s) was made with another %s; remove it first: local down --name %s",
+			c.Name, c.Node, &c.Kubernetes, strings.Join(changed, ", "), c.Name)
 	}
 	c.Options = want
 	return nil

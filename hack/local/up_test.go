@@ -22,6 +22,7 @@ func TestConfigure(t *testing.T) {
 		{name: "more fake nodes", opts: Options{Nodes: 5}, given: flags("nodes"), want: Options{Node: NodeFake, Nodes: 5, Audit: true}},
 		{name: "fewer fake nodes", opts: Options{Nodes: 1}, given: flags("nodes"), err: "--nodes"},
 		{name: "another node", opts: Options{Node: NodeNone}, given: flags("node"), err: "--node;"},
+		{name: "another Kubernetes", opts: Options{Kubernetes: "1.34"}, given: flags("kubernetes"), err: "--kubernetes"},
 		{name: "two others", opts: Options{Node: NodeReal, EtcdFsync: true}, given: flags("node", "etcd-fsync"), err: "--node, --etcd-fsync"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

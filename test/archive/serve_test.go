@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 	"sync/atomic"
+	"testing/iotest"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -139,6 +141,24 @@ var _ = Describe("The API of the archive", func() {
 		Expect(stranger.StatusCode).To(Equal(http.StatusForbidden))
 	})
 
+	It("ends a log that breaks off with an error", func() {
+		l := newLogs()
+		l.read = func(context.Context) io.ReadCloser {
+			return io.NopCloser(io.MultiReader(io.LimitReader(&lines{length: 100}, 10<<20), iotest.ErrReader(errors.New("broken"))))
+		}
+		install(replica(l))
+		run := newRun(NewNamespace())
+		l.put(run, 0, 1, "")
+		c, err := rest.HTTPClientFor(Cfg)
+		Expect(err).NotTo(HaveOccurred())
+		response := request(c, Cfg.Host+logPath(run.Namespace, "train", "task=0"), nil)
+		defer response.Body.Close()
+		Expect(response.StatusCode).To(Equal(http.StatusOK))
+		n, err := io.Copy(io.Discard, response.Body)
+		Expect(err).To(HaveOccurred())
+		Expect(n).To(BeNumerically("<=", 10<<20))
+	})
+
 	It("streams a log of 512 MiB, and its last 100,000 lines, in little memory", func() {
 		const length, line = 512 << 20, 1 << 10
 		l := newLogs()
@@ -156,7 +176,7 @@ var _ = Describe("The API of the archive", func() {
 				n, err := io.CopyN(io.Discard, response.Body, 32<<20)
 				most = max(most, heap())
 				read += n
-				if err == io.EOF {
+				if errors.Is(err, io.EOF) {
 					break
 				}
 				Expect(err).NotTo(HaveOccurred())
@@ -272,6 +292,13 @@ var _ = Describe("The API of the archive", func() {
 		out, said = plugin(program, s.Namespace, "logs", "run", "--task", "1")
 		Expect(out).To(Equal("the end of the log\n"))
 		Expect(said).To(And(ContainSubstring("the archive says: looking for the archive of logs: "), ContainSubstring("only the end")))
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: NewNamespace()}}
+		Expect(K8sClient.Delete(Ctx, namespace)).To(Succeed())
+		Eventually(func(g Gomega) { // so docs/logs.md warns of it
+			g.Expect(K8sClient.Get(Ctx, client.ObjectKeyFromObject(namespace), namespace)).To(Succeed())
+			g.Expect(namespace.Status.Conditions).To(ContainElement(And(HaveField("Type", corev1.NamespaceDeletionDiscoveryFailure),
+				HaveField("Status", corev1.ConditionTrue), HaveField("Message", ContainSubstring("archive.batchrun.io")))))
+		}).Should(Succeed())
 		Expect(K8sClient.Delete(Ctx, s.Get())).To(Succeed())
 		s.Create(`{completions: 3}`)
 		s.Finishes("Succeeded")

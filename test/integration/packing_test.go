@@ -45,6 +45,7 @@ func breakPolicy(how func(*admissionregistrationv1.MutatingAdmissionPolicy)) {
 const slowGrid = grid + "parallelism: 3\n"
 
 var _ = Describe("Packed delivery", func() {
+	BeforeEach(NeedPolicies)
 	BeforeEach(TrustPolicy)
 
 	It("makes the same pods as a Job for each task", func() {

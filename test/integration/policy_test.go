@@ -93,6 +93,8 @@ func bigTable() (table string, at func(position int) []corev1.EnvVar) {
 }
 
 var _ = Describe("The policy", func() {
+	BeforeEach(NeedPolicies)
+
 	It("is stored as it is in the operator", func() {
 		Expect(PolicyInstalled()).To(BeTrue())
 	})

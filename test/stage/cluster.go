@@ -74,7 +74,9 @@ func SetUp(clusterName string) {
 	SetDefaultEventuallyPollingInterval(50 * time.Millisecond)
 	installCRDs()
 	installRoles()
-	InstallPolicy()
+	if ServesPolicies() {
+		InstallPolicy()
+	}
 	NewNode(NodeName, "batchrun.io/test")
 }
 
@@ -89,10 +91,12 @@ func startCluster(clusterName string) string {
 // findKubectl prefers the one that was built with the cluster.
 func findKubectl() string {
 	GinkgoHelper()
-	built, err := filepath.Abs(filepath.Join(Root, "hack", "local", ".local", "bin", "kubectl"))
-	Expect(err).NotTo(HaveOccurred())
-	if _, err := os.Stat(built); err == nil {
-		return built
+	for _, folder := range []string{os.Getenv("BATCHRUN_KUBERNETES"), ""} {
+		built, err := filepath.Abs(filepath.Join(Root, "hack", "local", ".local", "bin", folder, "kubectl"))
+		Expect(err).NotTo(HaveOccurred())
+		if _, err := os.Stat(built); err == nil {
+			return built
+		}
 	}
 	installed, err := exec.LookPath("kubectl")
 	Expect(err).NotTo(HaveOccurred(), "the integration tests need kubectl")

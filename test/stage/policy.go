@@ -12,6 +12,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -21,6 +22,26 @@ import (
 
 // OtherGate is a scheduling gate that is not the operator's. It also keeps pods off the nodes.
 const OtherGate = "example.com/other"
+
+// ServesPolicies is true where the API server has MutatingAdmissionPolicies, as Kubernetes 1.36 and later have. Elsewhere
+// each task of a sweep has a Job of its own.
+func ServesPolicies() bool {
+	GinkgoHelper()
+	kind := admissionregistrationv1.SchemeGroupVersion.WithKind("MutatingAdmissionPolicy")
+	_, err := K8sClient.RESTMapper().RESTMapping(kind.GroupKind(), kind.Version)
+	if !meta.IsNoMatchError(err) {
+		Expect(err).NotTo(HaveOccurred())
+	}
+	return err == nil
+}
+
+// NeedPolicies skips a spec that is about such policies where there are none.
+func NeedPolicies() {
+	GinkgoHelper()
+	if !ServesPolicies() {
+		Skip("this Kubernetes has no MutatingAdmissionPolicy")
+	}
+}
 
 // InstallPolicy installs the policy that gives pods their parameters, if it is not there as it should be, and waits until
 // the API server acts on it.
@@ -107,9 +128,12 @@ func Gates(pod *corev1.Pod) []string {
 // trustedAfter is how old the policy is when the operator relies on it.
 const trustedAfter = 10 * time.Second
 
-// TrustPolicy waits until the operator relies on the policy.
+// TrustPolicy waits until the operator relies on the policy, if there can be one.
 func TrustPolicy() {
 	GinkgoHelper()
+	if !ServesPolicies() {
+		return
+	}
 	Eventually(func(g Gomega) {
 		policy := &admissionregistrationv1.MutatingAdmissionPolicy{}
 		g.Expect(K8sClient.Get(Ctx, client.ObjectKey{Name: v1alpha1.PolicyParameters}, policy)).To(Succeed())

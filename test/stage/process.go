@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -79,36 +78,13 @@ func (c *Cluster) addNode() {
 // Kill ends a part of the cluster at once.
 func (c *Cluster) Kill(part string) {
 	GinkgoHelper()
-	pids := c.pids(part)
-	Expect(pids).To(HaveLen(1), part)
-	Expect(syscall.Kill(pids[0], syscall.SIGKILL)).To(Succeed())
-	Eventually(func() []int { return c.pids(part) }).Should(BeEmpty())
+	local.Kill(Root, c.name, part)
 }
 
 // Mend starts what was killed, and waits until it answers.
 func (c *Cluster) Mend() {
 	GinkgoHelper()
 	local.Run(Root, "up", "--name", c.name)
-}
-
-// pids are the processes of a part. hack/local marks them in their environment.
-func (c *Cluster) pids(part string) []int {
-	GinkgoHelper()
-	environs, err := filepath.Glob("/proc/[0-9]*/environ")
-	Expect(err).NotTo(HaveOccurred())
-	marker, err := filepath.Abs(filepath.Join(Root, "hack", "local", ".local", "clusters", c.name))
-	Expect(err).NotTo(HaveOccurred())
-	var pids []int
-	for _, path := range environs {
-		environ, err := os.ReadFile(path)
-		if err != nil || !strings.Contains(string(environ)+"\x00", "BATCHRUN_LOCAL="+marker+"#"+part+"\x00") {
-			continue // ended, or another user's
-		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		Expect(err).NotTo(HaveOccurred())
-		pids = append(pids, pid)
-	}
-	return pids
 }
 
 // OperatorKubeconfig writes a kubeconfig of the operator's service account.
