@@ -143,6 +143,7 @@ func (r *readiness) look(ctx context.Context) error {
 func (r *readiness) reaches(ctx context.Context) error {
 	for _, namespace := range r.namespaces {
 		if err := r.live.List(ctx, &v1alpha1.BatchRunList{}, client.InNamespace(namespace), client.Limit(1)); err != nil {
+			r.rightsAt = time.Time{}
 			return advised("listing BatchRuns"+in(namespace), err)
 		}
 	}

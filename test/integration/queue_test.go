@@ -130,6 +130,9 @@ func (k *kueue) bring(ctx context.Context, job *batchv1.Job) {
 	case *job.Spec.Parallelism != w.parallelism:
 		k.fault("%s has a parallelism of %d, Kueue admitted %d", job.Name, *job.Spec.Parallelism, w.parallelism)
 		w.parallelism = *job.Spec.Parallelism
+	case suspended && !w.suspended:
+		k.fault("%s was suspended by somebody else", job.Name)
+		w.suspended = true
 	case suspended && k.open:
 		parallelism := min(w.parallelism, k.most)
 		if k.set(ctx, job, false, parallelism) {
@@ -180,6 +183,8 @@ func inPhase(s *Stage, phase v1alpha1.Phase) *v1alpha1.BatchRun {
 }
 
 var _ = Describe("A run in a queue of Kueue", func() {
+	BeforeEach(TrustPolicy)
+
 	It("waits, says why, and runs once it is admitted", func() {
 		s := NewStage(Always(Succeeds))
 		k := playKueue(s)
