@@ -343,10 +343,14 @@ func (m *model) admit(t *rapid.T) {
 	job := m.pickQueued(t, true)
 	job.suspended = false
 	job.parallelism = rapid.IntRange(1, job.parallelism).Draw(t, "parallelism")
+	m.allowed = max(m.allowed, m.jobsAllow()) // the queue decides
 }
 
-// evict suspends an admitted Job of a queue.
-func (m *model) evict(t *rapid.T) { m.pickQueued(t, false).suspended = true }
+// evict suspends an admitted Job of a queue, and gives it back the pods that it had asked for.
+func (m *model) evict(t *rapid.T) {
+	job := m.pickQueued(t, false)
+	job.suspended, job.parallelism = true, job.wave.Parallelism
+}
 
 func (m *model) pickQueued(t *rapid.T, suspended bool) *simJob {
 	var jobs []*simJob
@@ -452,6 +456,7 @@ func (m *model) rest() {
 		for _, job := range m.jobs {
 			job.suspended = job.suspended && !job.queue
 		}
+		m.allowed = max(m.allowed, m.jobsAllow())
 		m.sync()
 		m.seen = m.fresh()
 		p := m.turn(1000)

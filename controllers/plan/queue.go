@@ -48,24 +48,39 @@ func (p *planner) queueing(w *Wave) (reason, message string) {
 // holdQueued stops a wave of a queue that is not to go on. To suspend its Job, or to take places from it, would be of no
 // use: Kueue resumes a Job that it admitted, and takes one whose parallelism is another for another Job. So what the wave
 // carries is put back, and once that is recorded its Job is deleted, and its pods with it. What they still achieve counts.
-func (p *planner) holdQueued(w *Wave) {
+// It returns how many places the wave gives back that the run has too many.
+func (p *planner) holdQueued(w *Wave, excess int) (places int) {
 	if w.Deleting || w.unfinished().Empty() {
-		return
+		return 0
 	}
 	wanted := p.wanted(w)
 	if wanted == 0 {
 		p.DeleteJobs = append(p.DeleteJobs, *w)
-		return
+		return 0
 	}
 	// Where it has no pods, and the spec asks for another one, it need not wait in vain.
 	idle := w.Active+w.Terminating == 0
-	if p.halted() || idle && (w.Outdated || wanted < w.unfinished().Len() || w.share() > p.parallelism()) {
-		for task := range w.unfinished().All() {
-			if p.carriedBy(w, task) {
-				p.putBack(task)
-			}
+	if !p.halted() && (!idle || !w.Outdated && wanted == w.unfinished().Len() && excess <= 0) {
+		return 0
+	}
+	for task := range w.unfinished().All() {
+		if p.carriedBy(w, task) {
+			p.putBack(task)
 		}
 	}
+	return w.share()
+}
+
+// excess is how many more tasks the waves can have active than spec.parallelism allows, those left out that are to be
+// gone: it was lowered, or Kueue gave a wave back what it had taken.
+func (p *planner) excess() int {
+	sum := p.shares() - p.parallelism()
+	for i := range p.Waves {
+		if w := &p.Waves[i]; w.Queue != "" && (w.Deleting || p.wanted(w) == 0) {
+			sum -= w.share()
+		}
+	}
+	return sum
 }
 
 // unpassed warns of what the run says to queues and does not pass to its Jobs.

@@ -60,6 +60,21 @@ func TestParallelismThatAQueueLoweredStays(t *testing.T) {
 	expect(t, "a wave of what has room waits too", len(w.jobs) == 2 && w.jobs[1].suspended && w.jobs[1].parallelism == 2, true)
 }
 
+func TestWhatAQueueGivesBackIsNotTooMuch(t *testing.T) {
+	w := queuedWorld(tasks(8), atOnce(4))
+	w.admit(2)
+	w.admit(2)
+	expect(t, "pods", w.active(), 4)
+	w.jobs[0].suspended, w.jobs[0].parallelism = true, 4 // evicted
+	w.settle()
+	sum := 0
+	for _, job := range w.jobs {
+		sum += min(job.parallelism, job.unfinished())
+	}
+	expect(t, "pods that the Jobs can have", sum, 4)
+	expect(t, "retries", w.status().Retries, 0)
+}
+
 func TestAnEvictionByTheQueueCountsNothing(t *testing.T) {
 	w := queuedWorld(tasks(3), failures(0))
 	w.admit(1000)

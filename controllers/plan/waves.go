@@ -278,11 +278,11 @@ func (p *planner) hold() {
 			room -= max(0, p.Waves[i].share()-shares[i])
 		}
 	}
-	fill := room > 0 && p.gathered(room)
+	fill, excess := room > 0 && p.gathered(room), p.excess()
 	for i := len(p.Waves) - 1; i >= 0; i-- {
 		w := &p.Waves[i]
 		if w.Queue != "" {
-			p.holdQueued(w)
+			excess -= p.holdQueued(w, excess)
 			continue
 		}
 		if w.Deleting || w.unfinished().Empty() || w.Suspended && !p.resumes(w) {

@@ -39,8 +39,8 @@ type kueue struct {
 
 // workload is what Kueue knows of a Job.
 type workload struct {
-	parallelism int32
-	suspended   bool
+	asked, parallelism int32
+	suspended          bool
 }
 
 func playKueue(s *Stage) *kueue {
@@ -122,7 +122,7 @@ func (k *kueue) look(ctx context.Context) {
 func (k *kueue) bring(ctx context.Context, job *batchv1.Job) {
 	w := k.jobs[job.UID]
 	if w == nil {
-		w = &workload{parallelism: *job.Spec.Parallelism, suspended: true}
+		w = &workload{asked: *job.Spec.Parallelism, parallelism: *job.Spec.Parallelism, suspended: true}
 		k.jobs[job.UID] = w
 	}
 	suspended := *job.Spec.Suspend
@@ -141,7 +141,9 @@ func (k *kueue) bring(ctx context.Context, job *batchv1.Job) {
 	case !suspended && w.suspended:
 		k.fault("%s was resumed by somebody else", job.Name)
 	case !suspended && !k.open:
-		w.suspended = k.set(ctx, job, true, w.parallelism)
+		if k.set(ctx, job, true, w.asked) {
+			w.suspended, w.parallelism = true, w.asked
+		}
 	}
 }
 
