@@ -37,7 +37,11 @@ func (p *planner) queued() *Wave {
 
 // queueing says what a wave waits for.
 func (p *planner) queueing(w *Wave) (reason, message string) {
-	p.wake(later(w.Created.Add(IdleAfter), p.now.Add(queueInterval)))
+	next := w.Created.Add(IdleAfter)
+	if !next.After(p.now) {
+		next = p.now.Add(queueInterval)
+	}
+	p.wake(next)
 	message = fmt.Sprintf("Job %s is suspended and waits for %s", w.Name, w.Queue)
 	if p.QueueSays != "" {
 		message += ": " + p.QueueSays
