@@ -159,6 +159,9 @@ func main() {
 }
 
 func run(o options) error {
+	if _, err := os.Stat(inPodNamespace); err != nil && o.leaderElect && o.leaseNamespace == "" {
+		return errors.New("--leader-elect outside of a pod needs --leader-election-namespace, the namespace of the lease")
+	}
 	namespaces := o.watched()
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))

@@ -39,6 +39,12 @@ const (
 	inPodNamespace = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 )
 
+// What a replica that starts waits for.
+var (
+	errFilling  = errors.New("the caches are not filled yet")
+	errStarting = errors.New("the controllers have not started yet")
+)
+
 // readiness knows whether this replica can do its work, be it the active one or the one that follows it: it reaches the
 // API server, which knows BatchRuns and lets the operator do what its role says; its caches are filled; and one replica
 // has the lease. A replica that cannot is not ready, and says why in its log. It is not restarted for it: that would not
@@ -115,7 +121,10 @@ func (r *readiness) note(err error) {
 	switch {
 	case err == nil && before != nil:
 		ctrl.Log.Info("ready")
-	case err != nil && (before == nil || advice(before) != advice(err)):
+	case err == nil || before != nil && advice(before) == advice(err):
+	case errors.Is(err, errFilling), errors.Is(err, errStarting):
+		ctrl.Log.Info("not ready", "reason", err.Error())
+	default:
 		ctrl.Log.Error(err, "not ready")
 	}
 }
@@ -133,7 +142,7 @@ func (r *readiness) look(ctx context.Context) error {
 	synced, stop := context.WithTimeout(ctx, time.Second)
 	defer stop()
 	if !informer.HasSynced() || !r.cache.WaitForCacheSync(synced) {
-		return errors.New("the caches are not filled yet")
+		return errFilling
 	}
 	return r.hasLeader(ctx)
 }
@@ -199,7 +208,7 @@ func (r *readiness) hasLeader(ctx context.Context) error {
 	default:
 	}
 	if r.leaseNamespace == "" {
-		return errors.New("the controllers have not started yet")
+		return errStarting
 	}
 	if _, err := r.clientset.CoordinationV1().Leases(r.leaseNamespace).Get(ctx, leaseName, metav1.GetOptions{}); err != nil {
 		return fmt.Errorf("no replica is active, as the lease %s/%s cannot be had: set --leader-election-namespace to a namespace "+

@@ -248,7 +248,7 @@ var _ = Describe("The operator's binary", Ordered, func() {
 		Entry("no namespace", `"Team_A" is no name of a namespace`, "--namespaces=Team_A"),
 		Entry("no level of the log", "zap-log-level", "--zap-log-level=loud"),
 		Entry("a value apart from its flag", `"true" is no flag`, "--leader-elect", "true"),
-		Entry("no namespace for the lease", "unable to find leader election namespace", "--leader-elect"),
+		Entry("no namespace for the lease", "needs --leader-election-namespace", "--leader-elect"),
 	)
 
 	It("ends where it starts without an API server, and says so", func() {
