@@ -65,6 +65,8 @@ type BatchRunReconciler struct {
 	Namespaced bool
 
 	vanished *vanishedPods
+	// goneJobs has the last state of Jobs that went away, by their run's UID and their name.
+	goneJobs *lru.Cache
 	// adjusted has the generation of each Job as of the operator's last change to it.
 	adjusted *lru.Cache
 	// delivery tells whether waves can be packed.
@@ -72,6 +74,8 @@ type BatchRunReconciler struct {
 	// writes has when the status of a run was written last, troubles what the Events said of it.
 	writes   memory[time.Time]
 	troubles memory[plan.Trouble]
+	// queueing has what Kueue said of a run's wave that waits.
+	queueing memory[string]
 	// steps has the last step of each run.
 	steps memory[plan.Step]
 	// looks has when the logs of a run were asked for progress last.
@@ -161,6 +165,7 @@ func (r *BatchRunReconciler) reconcile(ctx context.Context, run *v1alpha1.BatchR
 func (r *BatchRunReconciler) forget(run client.ObjectKey) {
 	r.writes.forget(run)
 	r.troubles.forget(run)
+	r.queueing.forget(run)
 	r.steps.forget(run)
 	r.looks.forget(run)
 	r.behind.DeleteEntry(run.String())

@@ -42,7 +42,7 @@ func (p *planner) adopt() {
 		}
 	}
 	p.Status.Waves.Open = open.String()
-	if p.Status.StartTime == nil && !open.Empty() && !p.finished() && !p.suspended() {
+	if p.Status.StartTime == nil && !open.Empty() && !p.finished() && !p.suspended() && p.queued() == nil {
 		p.Status.StartTime = p.time(p.now)
 	}
 }

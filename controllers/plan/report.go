@@ -183,6 +183,8 @@ func (p *planner) phase() v1alpha1.Phase {
 		return v1alpha1.PhaseSuspended
 	case p.Status.Waves.Next == 0:
 		return v1alpha1.PhasePending
+	case p.queued() != nil && !p.stopping():
+		return v1alpha1.PhaseQueued
 	}
 	return v1alpha1.PhaseRunning
 }
@@ -231,7 +233,7 @@ func (p *planner) summarize() {
 
 // warn sets the condition SpecWarning.
 func (p *planner) warn() {
-	p.warnings = slices.Concat(p.warnings, p.hidden(), p.lowered())
+	p.warnings = slices.Concat(p.warnings, p.hidden(), p.lowered(), p.unpassed())
 	if len(p.warnings) == 0 {
 		p.dropCondition(v1alpha1.ConditionSpecWarning)
 		return
@@ -296,6 +298,9 @@ func (p *planner) progress() (reason, message string) {
 	open := p.openWaves()
 	if reason, message := p.podsTrouble(open); reason != "" {
 		return reason, message
+	}
+	if w := p.queued(); w != nil {
+		return p.queueing(w)
 	}
 	if next, ok := p.nextRetry(); ok && open.Empty() {
 		return v1alpha1.RunWaitingForRetry, "nothing is active; the next attempt is due at " + next.UTC().Format(time.RFC3339)

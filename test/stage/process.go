@@ -90,7 +90,13 @@ func (c *Cluster) Mend() {
 // OperatorKubeconfig writes a kubeconfig of the operator's service account.
 func (c *Cluster) OperatorKubeconfig(path string) {
 	GinkgoHelper()
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, Name: "batchrun-operator"}}
+	c.KubeconfigOf("batchrun-operator", path)
+}
+
+// KubeconfigOf writes a kubeconfig of a service account in the operator's namespace.
+func (c *Cluster) KubeconfigOf(name, path string) {
+	GinkgoHelper()
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, Name: name}}
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: ptr.To[int64](tokenSeconds)}}
 	Expect(c.Client.SubResource("token").Create(Ctx, account, request)).To(Succeed())
 	file := clientcmdapi.NewConfig()
