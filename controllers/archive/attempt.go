@@ -11,6 +11,7 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
@@ -97,11 +98,11 @@ func rank(c Container, first string) int {
 func (c *Collector) run(ctx context.Context, namespace, name string, uid types.UID) (*v1alpha1.BatchRun, error) {
 	run := &v1alpha1.BatchRun{}
 	err := c.Cache.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, run)
-	if client.IgnoreNotFound(err) != nil {
-		return nil, fmt.Errorf("reading the run: %w", err)
-	}
-	if err != nil || run.UID != uid {
+	switch {
+	case apierrors.IsNotFound(err), err == nil && run.UID != uid:
 		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("reading the run: %w", err)
 	}
 	return run, nil
 }
@@ -173,7 +174,7 @@ func (c *Collector) sealAs(ctx context.Context, t *tracked) {
 		if err := c.roomFor(ctx, t, func() error { return f.flush(0) }); err != nil && !f.info.Partial {
 			f.info.Partial, f.info.Message = true, err.Error()
 		}
-		f.info.Bytes, _ = f.size()
+		f.info.Bytes = f.size()
 		f.info.Cut = len(f.notice()) > 0
 		if f.info.Bytes < t.had[planned.Name] && !f.info.Partial {
 			f.info.Partial, f.info.Message = true, "the spool was full, and its node did not keep all of its log"
@@ -312,7 +313,7 @@ func (c *Collector) sealLeft(ctx context.Context, a Attempt) {
 		if err := f.restore(); err != nil {
 			logf.FromContext(ctx).Error(err, "reading a log in the spool", "pod", a.Pod)
 		}
-		if text, _ := f.size(); text > 0 {
+		if f.size() > 0 {
 			f.info.Partial, f.info.Message = true, errGone.Error()+", while the operator was away"
 			t.followers = append(t.followers, f)
 		}

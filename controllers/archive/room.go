@@ -86,8 +86,7 @@ func (c *Collector) yield(ctx context.Context, t *tracked) {
 		t.had = map[string]int64{}
 	}
 	for _, f := range t.followers {
-		text, _ := f.size()
-		t.had[f.info.Name] = max(t.had[f.info.Name], text)
+		t.had[f.info.Name] = max(t.had[f.info.Name], f.size())
 		known.Logs[f.info.Name] = f.logFile.seal()
 	}
 	if err := c.spool.remove(t.uid); err != nil {

@@ -231,16 +231,15 @@ func (l *logFile) notice() []byte {
 	return fmt.Appendf(nil, "\n[batchrun: %d bytes of the log are left out here]\n", l.at.Cut)
 }
 
-// size is how many bytes the log has, and how many they take.
-func (l *logFile) size() (text, compressed int64) {
+// size is how many bytes the log has.
+func (l *logFile) size() int64 {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	text = int64(len(l.notice()))
+	text := int64(len(l.notice()))
 	for _, p := range l.parts {
 		text += p.Text
-		compressed += p.Size
 	}
-	return text, compressed
+	return text
 }
 
 // open reads the compressed log.
@@ -315,17 +314,24 @@ func scan(path string) (p part, at mark, err error) {
 	counted := &countingReader{from: bufio.NewReader(file)}
 	var reader gzip.Reader
 	for {
-		if err := reader.Reset(counted); err != nil {
-			return p, at, nil // the end, or what was being written
-		}
-		reader.Multistream(false)
-		n, err := io.Copy(io.Discard, &reader)
-		if err != nil || json.Unmarshal([]byte(reader.Comment), &at) != nil {
+		n, end, ok := readMember(&reader, counted)
+		if !ok { // the end, or what was being written
 			return p, at, nil
 		}
 		p.Text += n
-		p.Size = counted.n
+		p.Size, at = counted.n, end
 	}
+}
+
+// readMember reads the next member, and returns how long its text is, and the mark of its end.
+func readMember(reader *gzip.Reader, from io.Reader) (n int64, at mark, ok bool) {
+	if reader.Reset(from) != nil {
+		return 0, at, false
+	}
+	reader.Multistream(false)
+	n, err := io.Copy(io.Discard, reader)
+	ok = err == nil && json.Unmarshal([]byte(reader.Comment), &at) == nil
+	return n, at, ok
 }
 
 // countingReader reads no further than it is asked to, and counts.

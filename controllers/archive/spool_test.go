@@ -3,7 +3,6 @@ package archive
 import (
 	"bytes"
 	"compress/gzip"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -29,6 +28,7 @@ func readAll(g Gomega, l *logFile) string {
 }
 
 func testSpool(t *testing.T, limit int64) *spool {
+	t.Helper()
 	s, err := newSpool(t.TempDir(), limit)
 	if err != nil {
 		t.Fatal(err)
@@ -52,8 +52,7 @@ func TestALogInTheSpool(t *testing.T) {
 	}
 	g.Expect(l.flush(0)).To(Succeed())
 	g.Expect(readAll(g, l)).To(Equal(want.String()))
-	text, _ := l.size()
-	g.Expect(text).To(BeEquivalentTo(want.Len()))
+	g.Expect(l.size()).To(BeEquivalentTo(want.Len()))
 
 	// An operator that was killed while it wrote.
 	file, err := os.OpenFile(l.file(0), os.O_WRONLY|os.O_APPEND, 0)
@@ -87,9 +86,8 @@ func TestALongLogLosesItsMiddle(t *testing.T) {
 	g.Expect(restored.restore()).To(Succeed())
 	for _, log := range []*logFile{l, restored} {
 		text := readAll(g, log)
-		size, _ := log.size()
-		g.Expect(size).To(BeEquivalentTo(len(text)))
-		g.Expect(size).To(And(BeNumerically("<", limit+100), BeNumerically(">", 3*limit/4-2*chunkSize)))
+		g.Expect(log.size()).To(BeEquivalentTo(len(text)))
+		g.Expect(log.size()).To(And(BeNumerically("<", limit+100), BeNumerically(">", 3*limit/4-2*chunkSize)))
 		first, last, found := strings.Cut(text, string(log.notice()))
 		g.Expect(found).To(BeTrue())
 		g.Expect(first).To(HavePrefix(line(0)))
@@ -114,7 +112,7 @@ func TestAFullSpoolTakesNothing(t *testing.T) {
 			noise[i] ^= byte(i * written * 31)
 		}
 	}
-	g.Expect(errors.Is(err, errSpoolFull)).To(BeTrue())
+	g.Expect(err).To(MatchError(errSpoolFull))
 	g.Expect(s.bytes()).To(BeNumerically("<=", 2*fileSize))
 	room := s.room()
 	s.mutex.Lock()

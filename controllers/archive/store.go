@@ -254,7 +254,7 @@ func (s *Store) Read(ctx context.Context, a Attempt, container string) (io.ReadC
 		return nil, notFound(err)
 	}
 	log, err := gzip.NewReader(reader)
-	if err == io.EOF { // nothing was logged
+	if errors.Is(err, io.EOF) { // nothing was logged
 		return reader, nil
 	}
 	if err != nil {
@@ -317,7 +317,7 @@ func (s *Store) list(ctx context.Context, prefix, delimiter string, visit func(*
 	objects := s.bucket.List(&blob.ListOptions{Prefix: prefix, Delimiter: delimiter})
 	for {
 		object, err := objects.Next(ctx)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err == nil {

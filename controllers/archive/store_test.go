@@ -20,8 +20,8 @@ func members(texts ...string) func(string) (io.ReadCloser, error) {
 	var out bytes.Buffer
 	for _, text := range texts { // each a member of its own
 		w := gzip.NewWriter(&out)
-		w.Write([]byte(text))
-		w.Close()
+		_, _ = w.Write([]byte(text)) // a bytes.Buffer takes everything
+		_ = w.Close()
 	}
 	return func(string) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(out.Bytes())), nil }
 }
@@ -33,6 +33,7 @@ func attempt(execution, number int, pod string, start time.Time) Attempt {
 }
 
 func stores(t *testing.T) map[string]*Store {
+	t.Helper()
 	directory := filepath.Join(t.TempDir(), "made", "by it")
 	file, err := Open(t.Context(), "file://"+directory)
 	if err != nil {

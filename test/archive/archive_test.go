@@ -192,7 +192,7 @@ var _ = Describe("The archive", func() {
 			defer log.Close()
 			text, err := io.ReadAll(log)
 			Expect(err).NotTo(HaveOccurred())
-			Expect(len(text)).To(BeEquivalentTo(a.Containers[0].Bytes))
+			Expect(text).To(HaveLen(int(a.Containers[0].Bytes)))
 			Expect(string(text[:7])).To(Equal("000000 "))
 			Expect(string(text)).To(HaveSuffix(fmt.Sprintf("019999 %s\n", row)))
 			Expect(string(text)).To(MatchRegexp(`\n\[batchrun: \d+ bytes of the log are left out here\]\n`))
@@ -219,7 +219,7 @@ var _ = Describe("The archive", func() {
 		p.becomes("run", v1alpha1.PhaseSucceeded)
 		condition := p.saysSo("run", v1alpha1.LogsIncomplete)
 		Expect(condition.Message).To(ContainSubstring(evicted.Name))
-		Eventually(func() int { return len(p.archived(run, 3)) }).Should(Equal(4))
+		Eventually(func() map[string]archive.Attempt { return p.archived(run, 3) }).Should(HaveLen(4))
 		for _, v := range p.Kubelet.Voices() {
 			a := p.archived(run, 3)[string(v.UID)]
 			if v.Pod != evicted.Name {
