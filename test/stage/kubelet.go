@@ -38,6 +38,8 @@ type Kubelet struct {
 	// seen counts the pods of each task.
 	seen map[int]int
 	peak int
+	// patched are the versions of pods whose status was written; only the loop uses it.
+	patched map[types.UID]string
 	// says is what the containers say, voices since when which pod has.
 	says   func(task, attempt int, container string) Speech
 	voices map[types.UID]*Voice
@@ -61,7 +63,7 @@ func startKubeletOn(ctx context.Context, cluster *rest.Config, namespace string,
 	k := &Kubelet{
 		namespace: namespace, client: watching, rescripted: make(chan struct{}, 1), script: s, stops: killed,
 		pods: map[types.UID]*corev1.Pod{}, attempts: map[types.UID]Attempt{}, seen: map[int]int{},
-		voices: map[types.UID]*Voice{},
+		voices: map[types.UID]*Voice{}, patched: map[types.UID]string{},
 	}
 	go k.play(ctx, follow(ctx, watching, &corev1.PodList{}, namespace))
 	return k
@@ -130,7 +132,14 @@ func (k *Kubelet) run(ctx context.Context, pod *corev1.Pod) {
 		}
 	}
 	if !equality.Semantic.DeepEqual(pod.Status, changed.Status) {
-		k.tolerate(ctx, k.client.Status().Patch(ctx, changed, client.StrategicMergeFrom(pod)))
+		if k.patched[pod.UID] == pod.ResourceVersion {
+			return // the watch is about to bring it back
+		}
+		err := k.client.Status().Patch(ctx, changed, client.StrategicMergeFrom(pod))
+		if err == nil && changed.ResourceVersion != pod.ResourceVersion {
+			k.patched[pod.UID] = pod.ResourceVersion
+		}
+		k.tolerate(ctx, err)
 		return // the watch brings it back
 	}
 	if pod.DeletionTimestamp != nil && *pod.DeletionGracePeriodSeconds > 0 {

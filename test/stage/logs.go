@@ -195,7 +195,7 @@ const (
 	// pollLog is how often a log that is followed is looked at.
 	pollLog = 20 * time.Millisecond
 	// newsTime is how long the node takes at most to hear of what its pods became.
-	newsTime = 2 * time.Second
+	newsTime = 10 * time.Second
 )
 
 // serveLog writes a log as a kubelet does.
