@@ -27,7 +27,7 @@ func (r *BatchRunReconciler) apply(ctx context.Context, run *v1alpha1.BatchRun, 
 		return nil, err
 	}
 	if p.DeleteRun {
-		return nil, r.remove(ctx, &v1alpha1.BatchRun{ObjectMeta: objectKey(run, run.Name)},
+		return nil, r.remove(ctx, &v1alpha1.BatchRun{ObjectMeta: objectKey(run, run.Name)}, metav1.DeletePropagationBackground,
 			client.Preconditions{UID: &run.UID, ResourceVersion: &run.ResourceVersion})
 	}
 	for _, adjustment := range p.Adjust {
@@ -36,12 +36,17 @@ func (r *BatchRunReconciler) apply(ctx context.Context, run *v1alpha1.BatchRun, 
 		}
 	}
 	if trouble, err := atOnce(ctx, p.DeletePods, func(pod plan.Pod) (*plan.Trouble, error) {
-		return nil, r.remove(ctx, &corev1.Pod{ObjectMeta: objectKey(run, pod.Name)}, client.Preconditions{UID: &pod.UID})
+		return nil, r.remove(ctx, &corev1.Pod{ObjectMeta: objectKey(run, pod.Name)}, metav1.DeletePropagationBackground,
+			client.Preconditions{UID: &pod.UID})
 	}); trouble != nil || err != nil {
 		return trouble, err
 	}
 	for _, w := range p.DeleteJobs {
-		if err := r.remove(ctx, &batchv1.Job{ObjectMeta: objectKey(run, w.Name)}, client.Preconditions{UID: &w.UID}); err != nil {
+		propagation := metav1.DeletePropagationBackground
+		if !w.Stopped { // it stays until its pods are gone, so that what they still achieve is known
+			propagation = metav1.DeletePropagationForeground
+		}
+		if err := r.remove(ctx, &batchv1.Job{ObjectMeta: objectKey(run, w.Name)}, propagation, client.Preconditions{UID: &w.UID}); err != nil {
 			return nil, err
 		}
 	}
@@ -156,12 +161,22 @@ func (r *BatchRunReconciler) standsInTheWay(
 		"a %s %s exists that this run does not control; the run needs the name and goes on once that %[1]s is deleted", kind, name)}, nil
 }
 
-// adjust changes whether the Job of a wave is suspended, and how many pods it may have.
+// adjust changes whether the Job of a wave is suspended, and how many pods it may have: only what is to be different, as
+// others may suspend it meanwhile. That the operator suspended it is noted on it.
 func (r *BatchRunReconciler) adjust(ctx context.Context, run *v1alpha1.BatchRun, a plan.Adjustment) (*plan.Trouble, error) {
-	patch, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{"uid": a.Wave.UID}, // a precondition: another Job of this name is a conflict
-		"spec":     map[string]any{"suspend": a.Suspend, "parallelism": a.Parallelism},
-	})
+	metadata := map[string]any{"uid": a.Wave.UID} // a precondition: another Job of this name is a conflict
+	spec := map[string]any{}
+	if a.Parallelism != a.Wave.Parallelism {
+		spec["parallelism"] = a.Parallelism
+	}
+	if a.Suspend != a.Wave.Suspended {
+		spec["suspend"] = a.Suspend
+		metadata["annotations"] = map[string]any{v1alpha1.AnnotationSuspended: nil}
+		if a.Suspend {
+			metadata["annotations"] = map[string]any{v1alpha1.AnnotationSuspended: "true"}
+		}
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": metadata, "spec": spec})
 	if err != nil {
 		return nil, err
 	}
@@ -179,8 +194,10 @@ func (r *BatchRunReconciler) adjust(ctx context.Context, run *v1alpha1.BatchRun,
 	return refused(err, "adjusting Job", a.Wave.Name)
 }
 
-func (r *BatchRunReconciler) remove(ctx context.Context, object client.Object, preconditions client.Preconditions) error {
-	err := r.Delete(ctx, object, preconditions, client.PropagationPolicy(metav1.DeletePropagationBackground))
+func (r *BatchRunReconciler) remove(ctx context.Context, object client.Object, propagation metav1.DeletionPropagation,
+	preconditions client.Preconditions,
+) error {
+	err := r.Delete(ctx, object, preconditions, client.PropagationPolicy(propagation))
 	if apierrors.IsConflict(err) {
 		return errStale // another object bears the name now
 	}

@@ -24,7 +24,7 @@ const (
 	// statusInterval is the least time between two status writes of a run that goes on, where something waits for what is
 	// written; progressInterval where nothing does.
 	statusInterval   = time.Second
-	progressInterval = 3 * time.Second
+	progressInterval = 5 * time.Second
 	// eventDelay gathers the events of a run's Jobs and pods into one reconcile.
 	eventDelay = 200 * time.Millisecond
 	// staleDelay is when to look again after the cache turned out to be behind the API server, maxStaleDelay after it did
@@ -61,6 +61,8 @@ type BatchRunReconciler struct {
 	Namespaced bool
 
 	vanished *vanishedPods
+	// goneJobs has the last state of Jobs that went away, by their run's UID and their name.
+	goneJobs *lru.Cache
 	// adjusted has the generation of each Job as of the operator's last change to it.
 	adjusted *lru.Cache
 	// delivery tells whether waves can be packed.
@@ -68,6 +70,8 @@ type BatchRunReconciler struct {
 	// writes has when the status of a run was written last, troubles what the Events said of it.
 	writes   memory[time.Time]
 	troubles memory[plan.Trouble]
+	// queueing has what Kueue said of a run's wave that waits.
+	queueing memory[string]
 	// steps has the last step of each run.
 	steps memory[plan.Step]
 	// looks has when the logs of a run were asked for progress last.
@@ -149,6 +153,7 @@ func (r *BatchRunReconciler) reconcile(ctx context.Context, run *v1alpha1.BatchR
 func (r *BatchRunReconciler) forget(run client.ObjectKey) {
 	r.writes.forget(run)
 	r.troubles.forget(run)
+	r.queueing.forget(run)
 	r.steps.forget(run)
 	r.looks.forget(run)
 	r.behind.DeleteEntry(run.String())

@@ -115,7 +115,7 @@ func slimContainers(containers []corev1.Container) []corev1.Container {
 func slimStatuses(statuses []corev1.ContainerStatus) []corev1.ContainerStatus {
 	var slim []corev1.ContainerStatus
 	for _, s := range statuses {
-		slim = append(slim, corev1.ContainerStatus{Name: s.Name, Image: s.Image, State: s.State})
+		slim = append(slim, corev1.ContainerStatus{Name: s.Name, Image: s.Image, ContainerID: s.ContainerID, State: s.State})
 	}
 	return slim
 }

@@ -51,6 +51,7 @@ func (d *delivery) setUp(ctx context.Context, mgr ctrl.Manager, namespaced bool)
 	switch _, err := mgr.GetRESTMapper().RESTMapping(kind.GroupKind(), kind.Version); {
 	case meta.IsNoMatchError(err):
 		d.without = "this Kubernetes has no MutatingAdmissionPolicy (1.36 and later have; restart the operator after an upgrade)"
+		ctrl.Log.Info("each task of a sweep has a Job of its own", "reason", d.without)
 		return nil
 	case err != nil:
 		return fmt.Errorf("looking for %s: %w", kind, err)
@@ -59,6 +60,7 @@ func (d *delivery) setUp(ctx context.Context, mgr ctrl.Manager, namespaced bool)
 	if namespaced {
 		if err := mayRead(ctx, mgr.GetAPIReader()); apierrors.IsForbidden(err) {
 			d.without = fmt.Sprintf("the operator may not read the policy: see docs/install.md, and restart the operator once it may (%s)", err)
+			ctrl.Log.Info("each task of a sweep has a Job of its own", "reason", d.without)
 			return nil
 		} else if err != nil {
 			return err

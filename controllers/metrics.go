@@ -89,7 +89,7 @@ func (c runsCollector) Collect(metrics chan<- prometheus.Metric) {
 		return
 	}
 	phases := map[v1alpha1.Phase]int{
-		v1alpha1.PhasePending: 0, v1alpha1.PhaseSuspended: 0, v1alpha1.PhaseRunning: 0,
+		v1alpha1.PhasePending: 0, v1alpha1.PhaseSuspended: 0, v1alpha1.PhaseQueued: 0, v1alpha1.PhaseRunning: 0,
 		v1alpha1.PhaseSucceeded: 0, v1alpha1.PhaseFailed: 0, v1alpha1.PhaseCancelled: 0,
 	}
 	tasks := map[string]int32{"pending": 0, "active": 0, "succeeded": 0, "failed": 0}

@@ -71,6 +71,7 @@ batchrun_runs_finished_total{phase="Succeeded"} 0
 batchrun_runs{phase="Cancelled"} 0
 batchrun_runs{phase="Failed"} 1
 batchrun_runs{phase="Pending"} 1
+batchrun_runs{phase="Queued"} 0
 batchrun_runs{phase="Running"} 2
 batchrun_runs{phase="Succeeded"} 0
 batchrun_runs{phase="Suspended"} 0

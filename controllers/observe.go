@@ -19,6 +19,7 @@ import (
 	"github.com/batchrun/batchrun/controllers/indexset"
 	"github.com/batchrun/batchrun/controllers/ledger"
 	"github.com/batchrun/batchrun/controllers/plan"
+	"github.com/batchrun/batchrun/controllers/queues"
 )
 
 // observe gathers the snapshot of a run: its waves and those of their pods that plan asks about.
@@ -67,17 +68,26 @@ func (r *BatchRunReconciler) observe(ctx context.Context, run *v1alpha1.BatchRun
 				return nil, err
 			}
 		}
+		if slices.Contains(s.Gone, number) { // what it achieved last counts; the rest is gone
+			*wave = plan.Wave{Number: number, Name: wave.Name, UID: wave.UID, Tasks: wave.Succeeded.Union(wave.Failed),
+				Succeeded: wave.Succeeded, Failed: wave.Failed, Pods: wave.Pods, Successes: wave.Successes,
+				Sweep: wave.Sweep, Foreign: wave.Foreign, Finished: "deleted", Stopped: true, Deleting: true}
+		}
 		s.Waves = append(s.Waves, *wave)
 	}
 	slices.SortFunc(s.Waves, func(a, b plan.Wave) int { return a.Number - b.Number })
 	if err := r.observeProgress(ctx, s); err != nil {
 		return nil, err
 	}
-	return s, r.observeTrouble(ctx, s)
+	if err := r.observeTrouble(ctx, s); err != nil {
+		return nil, err
+	}
+	return s, r.observeQueue(ctx, s)
 }
 
 // observeJobs returns the Jobs that the run controls, by the number of their wave. An open wave whose Job is not in
-// the cache is looked up on the API server; if it is not there either, the snapshot has it as gone or leaving.
+// the cache is looked up on the API server; if it is not there either, the snapshot has it as gone or leaving. Of one that
+// is gone the last state is returned, if it is remembered.
 func (r *BatchRunReconciler) observeJobs(
 	ctx context.Context, s *plan.Snapshot, open indexset.Set,
 ) (map[int]*batchv1.Job, error) {
@@ -120,9 +130,18 @@ func (r *BatchRunReconciler) observeJobs(
 			s.Leaving = append(s.Leaving, number)
 		default:
 			s.Gone = append(s.Gone, number)
+			last, ok := r.goneJobs.Get(goneKey{run.UID, waveName(run, number)})
+			if ok && run.Status.CompletionTime == nil && endedAny(last.(*batchv1.Job)) {
+				jobs[number] = last.(*batchv1.Job)
+			}
 		}
 	}
 	return jobs, nil
+}
+
+// endedAny is true for a Job any of whose attempts ended.
+func endedAny(job *batchv1.Job) bool {
+	return job.Status.CompletedIndexes != "" || ptr.Deref(job.Status.FailedIndexes, "") != ""
 }
 
 // podsLeft is true while pods of a wave whose Job is gone have not ended. It goes by their labels, as a Job can be deleted
@@ -170,6 +189,7 @@ func observeWave(number int, job *batchv1.Job, template string) (*plan.Wave, err
 	if err != nil {
 		return nil, fmt.Errorf("Job %s, status.failedIndexes: %w", job.Name, err)
 	}
+	holder := queues.Holder(job)
 	return &plan.Wave{
 		Number: number, Name: job.Name, UID: job.UID,
 		Tasks: tasks, Succeeded: succeeded, Failed: failed.Minus(succeeded),
@@ -178,7 +198,8 @@ func observeWave(number int, job *batchv1.Job, template string) (*plan.Wave, err
 		Active:      int(job.Status.Active),
 		Terminating: int(ptr.Deref(job.Status.Terminating, 0)),
 		Finished:    jobFinished(job),
-		Stopped:     jobStopped(job),
+		Stopped:     jobFinished(job) != "" || holder == "" && jobSuspended(job),
+		Queue:       holder,
 		Sweep:       job.Annotations[v1alpha1.AnnotationSweep] != "",
 		Packed:      job.Annotations[v1alpha1.AnnotationPacked] != "",
 		Outdated:    job.Annotations[v1alpha1.AnnotationTemplate] != template,
@@ -216,11 +237,8 @@ func jobFinished(job *batchv1.Job) string {
 	return ""
 }
 
-// jobStopped is true when the Job has no active pod and will have none unless somebody resumes it.
-func jobStopped(job *batchv1.Job) bool {
-	if jobFinished(job) != "" {
-		return true
-	}
+// jobSuspended is true when the Job is suspended, has no pod, and its controller knows that it is to have none.
+func jobSuspended(job *batchv1.Job) bool {
 	for _, c := range job.Status.Conditions {
 		if c.Type == batchv1.JobSuspended && c.Status == corev1.ConditionTrue {
 			return ptr.Deref(job.Spec.Suspend, false) && job.Status.Active == 0 && ptr.Deref(job.Status.Terminating, 0) == 0

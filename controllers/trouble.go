@@ -14,10 +14,36 @@ import (
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
 	"github.com/batchrun/batchrun/controllers/plan"
+	"github.com/batchrun/batchrun/controllers/queues"
 )
 
 // freshness is how old an Event may be that tells why something does not go on now: who writes them repeats them.
 const freshness = 5 * time.Minute
+
+// observeQueue asks the cluster's Events why Kueue lets a wave wait: it tells in those of the Job's Workload, which the
+// operator need not be able to read.
+func (r *BatchRunReconciler) observeQueue(ctx context.Context, s *plan.Snapshot) error {
+	now := r.Clock.Now()
+	i := slices.IndexFunc(s.Waves, func(w plan.Wave) bool { return w.Queued() && !now.Before(w.Created.Add(plan.IdleAfter)) })
+	if i < 0 {
+		return nil
+	}
+	key := client.ObjectKeyFromObject(s.Run)
+	answer, ok := r.queueing.get(key, now)
+	if !ok {
+		event, err := r.lastWarning(ctx, s.Run.Namespace, fields.Set{"involvedObject.kind": "Workload"}, time.Hour,
+			func(event *corev1.Event) bool { return queues.IsWorkloadOf(event.InvolvedObject.Name, s.Waves[i].Name) })
+		if err != nil {
+			return err
+		}
+		if event != nil {
+			answer = event.Message
+		}
+		r.queueing.put(key, answer, now)
+	}
+	s.QueueSays = answer
+	return nil
+}
 
 // observeTrouble asks the cluster's Events why a wave that should have pods has none, or why a node does not set up a
 // pod: a quota, a missing volume. No status tells these. It asks for one wave, at most once in troubleInterval.
@@ -48,7 +74,7 @@ func (r *BatchRunReconciler) observeTrouble(ctx context.Context, s *plan.Snapsho
 }
 
 func (r *BatchRunReconciler) whyNoPods(ctx context.Context, run *v1alpha1.BatchRun, w *plan.Wave) (plan.Trouble, error) {
-	event, err := r.lastWarning(ctx, run.Namespace, fields.Set{"involvedObject.uid": string(w.UID), "reason": "FailedCreate"})
+	event, err := r.lastWarning(ctx, run.Namespace, fields.Set{"involvedObject.uid": string(w.UID), "reason": "FailedCreate"}, freshness, nil)
 	if err != nil || event == nil {
 		return plan.Trouble{}, err
 	}
@@ -71,7 +97,7 @@ func (r *BatchRunReconciler) whyNotSetUp(ctx context.Context, run *v1alpha1.Batc
 	}); err != nil || oldest == nil {
 		return plan.Trouble{}, err
 	}
-	event, err := r.lastWarning(ctx, run.Namespace, fields.Set{"involvedObject.uid": string(oldest.UID)})
+	event, err := r.lastWarning(ctx, run.Namespace, fields.Set{"involvedObject.uid": string(oldest.UID)}, freshness, nil)
 	if err != nil || event == nil || eventTime(event).Before(w.Starting) {
 		return plan.Trouble{}, err
 	}
@@ -79,16 +105,22 @@ func (r *BatchRunReconciler) whyNotSetUp(ctx context.Context, run *v1alpha1.Batc
 		Message: fmt.Sprintf("task %d (pod %s): %s: %s", oldestTask, oldest.Name, event.Reason, event.Message)}, nil
 }
 
-// lastWarning is the latest fresh Warning among the Events that the fields select; nil where there is none.
-func (r *BatchRunReconciler) lastWarning(ctx context.Context, namespace string, selected fields.Set) (*corev1.Event, error) {
+// lastWarning is the latest Warning among the Events that the fields and the function, if any, select; nil where there is
+// none as fresh.
+func (r *BatchRunReconciler) lastWarning(ctx context.Context, namespace string, selected fields.Set, fresh time.Duration,
+	selects func(*corev1.Event) bool,
+) (*corev1.Event, error) {
 	selected["type"] = corev1.EventTypeWarning
 	var list corev1.EventList
 	if err := r.Live.List(ctx, &list, client.InNamespace(namespace), client.MatchingFieldsSelector{Selector: selected.AsSelector()}); err != nil {
 		return nil, fmt.Errorf("looking up Events: %w", err)
 	}
 	var last *corev1.Event
-	lastTime := r.Clock.Now().Add(-freshness)
+	lastTime := r.Clock.Now().Add(-fresh)
 	for i := range list.Items {
+		if selects != nil && !selects(&list.Items[i]) {
+			continue
+		}
 		if t := eventTime(&list.Items[i]); t.After(lastTime) {
 			last, lastTime = &list.Items[i], t
 		}

@@ -6,6 +6,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/client-go/util/workqueue"
@@ -23,6 +24,15 @@ import (
 	"github.com/batchrun/batchrun/controllers/plan"
 )
 
+// maxGoneJobs bounds the memory for Jobs that went away, a few KB each.
+const maxGoneJobs = 1000
+
+// goneKey is the UID of a run and the name of a Job that it controlled.
+type goneKey struct {
+	run types.UID
+	job string
+}
+
 // maxAdjusted bounds the Jobs whose generations are remembered, some bytes each: those that the cache may be behind of.
 const maxAdjusted = 5000
 
@@ -36,14 +46,15 @@ func (r *BatchRunReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Mana
 	if err := r.delivery.setUp(ctx, mgr, r.Namespaced); err != nil {
 		return err
 	}
-	r.vanished, r.adjusted = newVanishedPods(), lru.New(maxAdjusted)
+	r.vanished, r.adjusted, r.goneJobs = newVanishedPods(), lru.New(maxAdjusted), lru.New(maxGoneJobs)
 	r.writes.lifetime, r.troubles.lifetime, r.steps.lifetime = progressInterval, troubleInterval, plan.Lookahead
+	r.queueing.lifetime = troubleInterval
 	r.looks.lifetime = 2 * maxLookDelay
 	r.tables = lru.New(maxTables)
 	r.behind = flowcontrol.NewBackOff(staleDelay, maxStaleDelay)
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.BatchRun{}).
-		Watches(&batchv1.Job{}, ownedHandler()).
+		Watches(&batchv1.Job{}, r.jobHandler()).
 		Watches(&appsv1.ControllerRevision{}, ownedHandler()).
 		Watches(&corev1.Pod{}, r.podHandler(), builder.WithPredicates(worthALook())).
 		WithOptions(controller.Options{
@@ -62,12 +73,24 @@ func enqueueRun(object client.Object, q queue) {
 }
 
 // ownedHandler is for objects of a run: its Jobs, and the revisions of its parameters.
-func ownedHandler() handler.EventHandler {
+func ownedHandler() handler.Funcs {
 	return handler.Funcs{
 		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { enqueueRun(e.Object, q) },
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { enqueueRun(e.ObjectNew, q) },
 		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { enqueueRun(e.Object, q) },
 	}
+}
+
+// jobHandler also remembers the last state of Jobs that go away: it may tell of attempts whose end is not recorded.
+func (r *BatchRunReconciler) jobHandler() handler.EventHandler {
+	funcs := ownedHandler()
+	funcs.DeleteFunc = func(_ context.Context, e event.DeleteEvent, q queue) {
+		if owner := metav1.GetControllerOf(e.Object); owner != nil {
+			r.goneJobs.Add(goneKey{owner.UID, e.Object.GetName()}, e.Object)
+		}
+		enqueueRun(e.Object, q)
+	}
+	return funcs
 }
 
 // podHandler also remembers the last state of pods that go away.

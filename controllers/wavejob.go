@@ -3,7 +3,6 @@ package controllers
 import (
 	"encoding/json"
 	"hash/fnv"
-	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
 	"github.com/batchrun/batchrun/controllers/plan"
+	"github.com/batchrun/batchrun/controllers/queues"
 )
 
 // waveName is the name of a wave's Job. It is never used twice by a run, so creating a wave twice is AlreadyExists.
@@ -30,12 +30,18 @@ func waveJob(run *v1alpha1.BatchRun, wave plan.NewWave) *batchv1.Job {
 		v1alpha1.LabelRunUID: string(run.UID),
 		v1alpha1.LabelWave:   strconv.Itoa(wave.Number),
 	}
+	forQueues, alsoForQueues := queues.Settings(run, wave.Parallelism)
+	template := wavePodTemplate(run, wave)
+	template.Labels = queues.Merge(forQueues, template.Labels, labels)
+	if len(alsoForQueues) > 0 {
+		template.Annotations = queues.Merge(alsoForQueues, template.Annotations)
+	}
 	return &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace:       run.Namespace,
 			Name:            waveName(run, wave.Number),
-			Labels:          labels,
-			Annotations:     waveAnnotations(run, wave),
+			Labels:          queues.Merge(forQueues, labels),
+			Annotations:     queues.Merge(alsoForQueues, waveAnnotations(run, wave)),
 			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(run, v1alpha1.GroupVersion.WithKind("BatchRun"))},
 		},
 		Spec: batchv1.JobSpec{
@@ -44,7 +50,7 @@ func waveJob(run *v1alpha1.BatchRun, wave plan.NewWave) *batchv1.Job {
 			Parallelism:          ptr.To(int32(wave.Parallelism)),
 			BackoffLimitPerIndex: ptr.To(int32(0)),
 			PodReplacementPolicy: ptr.To(batchv1.Failed),
-			Template:             wavePodTemplate(run, wave, labels),
+			Template:             template,
 		},
 	}
 }
@@ -61,23 +67,25 @@ func waveAnnotations(run *v1alpha1.BatchRun, wave plan.NewWave) map[string]strin
 	return annotations
 }
 
-// templateHash tells one spec.template from another.
+// templateHash tells one spec.template from another, and what the run says to queues and schedulers, if it says anything.
 func templateHash(run *v1alpha1.BatchRun) string {
-	text, err := json.Marshal(run.Spec.Template)
-	if err != nil { // a pod template has nothing that JSON has not
-		panic(err)
+	parts := []any{run.Spec.Template}
+	if labels, annotations := queues.Settings(run, math.MaxInt); len(labels)+len(annotations) > 0 {
+		parts = append(parts, labels, annotations)
 	}
 	hash := fnv.New64a()
-	_, _ = hash.Write(text) // never fails
+	for _, part := range parts {
+		text, err := json.Marshal(part)
+		if err != nil { // these have nothing that JSON has not
+			panic(err)
+		}
+		_, _ = hash.Write(text) // never fails
+	}
 	return strconv.FormatUint(hash.Sum64(), 36)
 }
 
-func wavePodTemplate(run *v1alpha1.BatchRun, wave plan.NewWave, labels map[string]string) corev1.PodTemplateSpec {
+func wavePodTemplate(run *v1alpha1.BatchRun, wave plan.NewWave) corev1.PodTemplateSpec {
 	template := *run.Spec.Template.DeepCopy()
-	if template.Labels == nil {
-		template.Labels = map[string]string{}
-	}
-	maps.Copy(template.Labels, labels)
 	template.Spec.RestartPolicy = corev1.RestartPolicyNever
 	if wave.Table != "" {
 		if template.Annotations == nil {

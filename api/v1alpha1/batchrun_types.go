@@ -450,7 +450,8 @@ type MemoryGrowth struct {
 type StartupPolicy struct {
 	// For how many seconds after it was scheduled a pod may fail to pull an image, or to create a container (a
 	// missing Secret or ConfigMap), before the attempt ends with reason ImagePullFailed or StartFailed. A slow pull
-	// that goes on is no failure. Default 600.
+	// that goes on is no failure. As long a pod may stay pending whose node lost it before it started, as when the node
+	// was restarted; the attempt then ends with reason NodeLost, which does not count. Default 600.
 	// +kubebuilder:validation:Minimum=1
 	// +optional
 	ImagePullDeadlineSeconds *int32 `json:"imagePullDeadlineSeconds,omitempty"`

@@ -17,6 +17,8 @@ const (
 	AnnotationSweep = "batchrun.io/sweep"
 	// AnnotationPacked is on the Job of a wave whose pods get their index and parameters when they are admitted.
 	AnnotationPacked = "batchrun.io/packed"
+	// AnnotationSuspended is on the Job of a wave that the operator suspended, and may resume.
+	AnnotationSuspended = "batchrun.io/suspended"
 	// AnnotationParameters is the table of a wave's task indexes and parameter values, on the template of its pods.
 	AnnotationParameters = "batchrun.io/parameters"
 	// GateParameters is the scheduling gate of a pod that has not got its parameters yet.

@@ -11,7 +11,7 @@ type BatchRunStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Pending, Suspended, Running, Succeeded, Failed or Cancelled: for people. Machines read the conditions.
+	// Pending, Suspended, Queued, Running, Succeeded, Failed or Cancelled: for people. Machines read the conditions.
 	// +optional
 	Phase Phase `json:"phase,omitempty"`
 
@@ -80,7 +80,8 @@ type BatchRunStatus struct {
 	// +optional
 	Progress []TaskProgress `json:"progress,omitempty"`
 
-	// When the operator started the run's first attempt, or the first after it was resumed.
+	// When the operator started the run's first attempt, or the first after it was resumed; where a queue such as Kueue's
+	// decides, when that let the first one start.
 	// +optional
 	StartTime *metav1.Time `json:"startTime,omitempty"`
 
@@ -161,13 +162,14 @@ type RerunRecord struct {
 
 // Phase sums up a run in one word, for people.
 //
-// +kubebuilder:validation:Enum=Pending;Suspended;Running;Succeeded;Failed;Cancelled
+// +kubebuilder:validation:Enum=Pending;Suspended;Queued;Running;Succeeded;Failed;Cancelled
 type Phase string
 
 // The phases of a run.
 const (
 	PhasePending   Phase = "Pending"
 	PhaseSuspended Phase = "Suspended"
+	PhaseQueued    Phase = "Queued"
 	PhaseRunning   Phase = "Running"
 	PhaseSucceeded Phase = "Succeeded"
 	PhaseFailed    Phase = "Failed"
@@ -293,6 +295,8 @@ const (
 	RunSuspended = "Suspended"
 	// RunResumed: spec.suspend was taken back.
 	RunResumed = "Resumed"
+	// RunQueued: nothing is active, and a queue such as Kueue's has not let the next attempts start.
+	RunQueued = "Queued"
 	// RunProgressing: attempts are active or about to start.
 	RunProgressing = "Progressing"
 	// RunWaitingForRetry: nothing is active, the next attempts wait for their backoff.
@@ -356,6 +360,8 @@ const (
 	WarningParameterHidden = "ParameterHidden"
 	// WarningAboveLimit: the cluster's admin allows less than the spec says, which holds instead.
 	WarningAboveLimit = "AboveLimit"
+	// WarningQueueSettingIgnored: a label or annotation for a queue speaks of one Job, so it does not pass to those of a run.
+	WarningQueueSettingIgnored = "QueueSettingIgnored"
 	// WarningRerunWithoutEffect: the run would fail again at once, or spec.cancel holds it; nothing was rerun.
 	WarningRerunWithoutEffect = "RerunWithoutEffect"
 )

@@ -2,8 +2,11 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"strings"
 	"time"
@@ -56,41 +59,47 @@ type options struct {
 	log            zap.Options
 }
 
-func parseOptions() options {
-	var o options
-	flag.StringVar(&o.metricsAddress, "metrics-bind-address", "0", "Address that serves metrics, such as :8443; 0 serves none.")
-	flag.BoolVar(&o.metricsSecure, "metrics-secure", true, "Serve metrics with TLS, to those whom Kubernetes allows to get /metrics.")
-	flag.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "Address that serves /healthz and /readyz; 0 serves none.")
-	flag.BoolVar(&o.leaderElect, "leader-elect", false, "Let one of several replicas be active.")
-	flag.StringVar(&o.leaseNamespace, "leader-election-namespace", "",
+// bind has the flags write into the options that it returns.
+func bind(flags *flag.FlagSet) *options {
+	o := &options{}
+	flags.StringVar(&o.metricsAddress, "metrics-bind-address", "0", "Address that serves metrics, such as :8443; 0 serves none.")
+	flags.BoolVar(&o.metricsSecure, "metrics-secure", true, "Serve metrics with TLS, to those whom Kubernetes allows to get /metrics.")
+	flags.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "Address that serves /healthz and /readyz; 0 serves none.")
+	flags.BoolVar(&o.leaderElect, "leader-elect", false, "Let one of several replicas be active.")
+	flags.StringVar(&o.leaseNamespace, "leader-election-namespace", "",
 		"Namespace of the lease that the active replica holds; by default the operator's own. Needed with --leader-elect outside of a pod.")
-	flag.StringVar(&o.namespaces, "namespaces", "",
+	flags.StringVar(&o.namespaces, "namespaces", "",
 		"Namespaces, separated by commas, whose runs the operator looks after; by default all. Then it needs rights in these only.")
-	flag.IntVar(&o.limits.MaxParallelism, "max-parallelism", 1000, "Ceiling on, and default of, a run's parallelism.")
-	flag.IntVar(&o.limits.MaxTasks, "max-tasks", 0, "The most tasks a run can have; 0: as many as the API lets it.")
-	flag.DurationVar(&o.limits.DefaultTTL, "default-ttl", 7*24*time.Hour, "Default of a run's ttlSecondsAfterFinished.")
-	flag.DurationVar(&o.limits.MaxTTL, "max-ttl", 0, "Ceiling on a run's ttlSecondsAfterFinished; 0: none.")
-	flag.IntVar(&o.concurrency, "concurrency", 8, "Number of runs that are reconciled at once.")
-	flag.Float64Var(&o.qps, "kube-api-qps", 200, "Requests a second to the API server.")
-	flag.IntVar(&o.burst, "kube-api-burst", 400, "Requests to the API server in a burst.")
-	flag.StringVar(&o.tracesTo, "tracing-endpoint", "",
+	flags.IntVar(&o.limits.MaxParallelism, "max-parallelism", 1000, "Ceiling on, and default of, a run's parallelism.")
+	flags.IntVar(&o.limits.MaxTasks, "max-tasks", 0, "The most tasks a run can have; 0: as many as the API lets it.")
+	flags.DurationVar(&o.limits.DefaultTTL, "default-ttl", 7*24*time.Hour, "Default of a run's ttlSecondsAfterFinished.")
+	flags.DurationVar(&o.limits.MaxTTL, "max-ttl", 0, "Ceiling on a run's ttlSecondsAfterFinished; 0: none.")
+	flags.IntVar(&o.concurrency, "concurrency", 8, "Number of runs that are reconciled at once.")
+	flags.Float64Var(&o.qps, "kube-api-qps", 200, "Requests a second to the API server.")
+	flags.IntVar(&o.burst, "kube-api-burst", 400, "Requests to the API server in a burst.")
+	flags.StringVar(&o.tracesTo, "tracing-endpoint", "",
 		"Host and port of a collector that takes OpenTelemetry traces by gRPC, without TLS; empty sends none.")
-	flag.IntVar(&o.tracesSampled, "tracing-samples-per-million", 10_000, "Number of reconciles in a million that are traced.")
-	o.log.BindFlags(flag.CommandLine)
-	flag.Parse()
+	flags.IntVar(&o.tracesSampled, "tracing-samples-per-million", 10_000, "Number of reconciles in a million that are traced.")
+	o.log.BindFlags(flags)
 	return o
 }
 
-func main() {
-	o := parseOptions()
-	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&o.log)))
-	if err := run(o); err != nil {
-		ctrl.Log.Error(err, "the operator stopped")
-		os.Exit(1)
+// parse reads the arguments. It fails with flag.ErrHelp where they ask what flags there are.
+func parse(flags *flag.FlagSet, args []string) (*options, error) {
+	o := bind(flags)
+	flags.Init("manager", flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // what is wrong is told last, not before the list of all flags
+	if err := flags.Parse(args); err != nil {
+		return o, err
 	}
+	if rest := flags.Args(); len(rest) > 0 {
+		return o, fmt.Errorf("%q is no flag: a flag and its value are one argument, such as --leader-elect=true", rest[0])
+	}
+	return o, o.check()
 }
 
-func run(o options) error {
+// check fails where a flag has a value that makes no sense.
+func (o *options) check() error {
 	switch l := o.limits; {
 	case l.MaxParallelism < 1:
 		return fmt.Errorf("--max-parallelism must be at least 1, is %d", l.MaxParallelism)
@@ -98,16 +107,62 @@ func run(o options) error {
 		return fmt.Errorf("--max-tasks must be at least 1, or 0 for no limit, is %d", l.MaxTasks)
 	case l.DefaultTTL < 0 || l.MaxTTL < 0:
 		return fmt.Errorf("--default-ttl and --max-ttl must not be negative, are %s and %s", l.DefaultTTL, l.MaxTTL)
+	case o.concurrency < 1:
+		return fmt.Errorf("--concurrency must be at least 1, is %d", o.concurrency)
+	case o.qps <= 0 || o.burst < 1:
+		return fmt.Errorf("--kube-api-qps and --kube-api-burst must be above 0, are %g and %d", o.qps, o.burst)
+	case o.tracesSampled < 0:
+		return fmt.Errorf("--tracing-samples-per-million must not be negative, is %d", o.tracesSampled)
 	}
-	var namespaces []string
-	if o.namespaces != "" {
-		namespaces = strings.Split(o.namespaces, ",")
-	}
-	for _, namespace := range namespaces {
-		if problems := validation.IsDNS1123Label(namespace); len(problems) > 0 {
-			return fmt.Errorf("--namespaces: %q is no name of a namespace: %s", namespace, problems[0])
+	for name, address := range map[string]string{
+		"metrics-bind-address": o.metricsAddress, "health-probe-bind-address": o.probeAddress, "tracing-endpoint": o.tracesTo,
+	} {
+		if _, _, err := net.SplitHostPort(address); err != nil && address != "0" && address != "" {
+			return fmt.Errorf("--%s must be HOST:PORT or :PORT, is %q", name, address)
 		}
 	}
+	names := o.watched()
+	if o.leaseNamespace != "" {
+		names = append(names, o.leaseNamespace)
+	}
+	for _, namespace := range names {
+		if problems := validation.IsDNS1123Label(namespace); len(problems) > 0 {
+			return fmt.Errorf("--namespaces, --leader-election-namespace: %q is no name of a namespace: %s", namespace, problems[0])
+		}
+	}
+	return nil
+}
+
+// watched are the namespaces whose runs the operator looks after; none stands for all.
+func (o *options) watched() []string {
+	if o.namespaces == "" {
+		return nil
+	}
+	return strings.Split(o.namespaces, ",")
+}
+
+func main() {
+	o, err := parse(flag.CommandLine, os.Args[1:])
+	if errors.Is(err, flag.ErrHelp) {
+		flag.CommandLine.SetOutput(os.Stdout)
+		flag.PrintDefaults()
+		return
+	}
+	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&o.log)))
+	if err == nil {
+		err = run(*o)
+	}
+	if err != nil {
+		ctrl.Log.Error(err, "the operator stopped")
+		os.Exit(1)
+	}
+}
+
+func run(o options) error {
+	if _, err := os.Stat(inPodNamespace); err != nil && o.leaderElect && o.leaseNamespace == "" {
+		return errors.New("--leader-elect outside of a pod needs --leader-election-namespace, the namespace of the lease")
+	}
+	namespaces := o.watched()
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
@@ -137,7 +192,7 @@ func run(o options) error {
 		Metrics:                       serving,
 		HealthProbeBindAddress:        o.probeAddress,
 		LeaderElection:                o.leaderElect,
-		LeaderElectionID:              "batchrun.io",
+		LeaderElectionID:              leaseName,
 		LeaderElectionNamespace:       o.leaseNamespace,
 		LeaderElectionReleaseOnCancel: true,
 		LeaseDuration:                 ptr.To(leaseDuration),
@@ -146,10 +201,14 @@ func run(o options) error {
 		GracefulShutdownTimeout:       ptr.To(shutdownTimeout),
 	})
 	if err != nil {
-		return err
+		return fmt.Errorf("setting up the operator: %w", err)
 	}
 	clientset, err := kubernetes.NewForConfig(config)
 	if err != nil {
+		return err
+	}
+	ready := newReadiness(mgr, clientset, o, namespaces)
+	if err := ready.reaches(ctx); err != nil {
 		return err
 	}
 	reconciler := &controllers.BatchRunReconciler{
@@ -167,10 +226,9 @@ func run(o options) error {
 	if err := controllers.RegisterMetrics(metrics.Registry, mgr.GetClient()); err != nil {
 		return fmt.Errorf("registering the metrics: %w", err)
 	}
-	for name, add := range map[string]func(string, healthz.Checker) error{"healthz": mgr.AddHealthzCheck, "readyz": mgr.AddReadyzCheck} {
-		if err := add(name, healthz.Ping); err != nil {
-			return err
-		}
+	if err := errors.Join(mgr.AddHealthzCheck("healthz", healthz.Ping), mgr.AddReadyzCheck("readyz", ready.Check)); err != nil {
+		return err
 	}
-	return mgr.Start(ctx)
+	go ready.keep(ctx)
+	return ready.explain(mgr.Start(ctx))
 }

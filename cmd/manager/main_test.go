@@ -27,7 +27,7 @@ func TestFlagsAreKnown(t *testing.T) {
 		t.Fatal(err)
 	}
 	known := schema.Properties.Flags.Properties
-	parseOptions()
+	bind(flag.CommandLine)
 	flag.VisitAll(func(f *flag.Flag) {
 		if strings.HasPrefix(f.Name, "test.") || f.Name == "kubeconfig" {
 			return

@@ -72,9 +72,29 @@ func deletedAt(seconds int) edit {
 func container(name string, state corev1.ContainerState) edit {
 	return func(pod *corev1.Pod) {
 		pod.Status.ContainerStatuses = append(pod.Status.ContainerStatuses, corev1.ContainerStatus{
-			Name: name, Image: "registry.example/" + name + ":1", State: state,
+			Name: name, Image: "registry.example/" + name + ":1", State: state, ContainerID: containerID(state),
 		})
 	}
+}
+
+// containerID is what a container's status has once it was created: a waiting one without a reason was.
+func containerID(state corev1.ContainerState) string {
+	if state.Waiting != nil && state.Waiting.Reason != "" {
+		return ""
+	}
+	return "containerd://0123"
+}
+
+// created is the state of a container that was created, but not started.
+func created() corev1.ContainerState { return waits("", "") }
+
+// sandbox says at second 20 whether the pod has a sandbox.
+func sandbox(ready bool) edit {
+	status := corev1.ConditionFalse
+	if ready {
+		status = corev1.ConditionTrue
+	}
+	return hasCondition(corev1.PodReadyToStartContainers, status, "", "", 20)
 }
 
 // initContainer has an init container in this state.
@@ -82,7 +102,7 @@ func initContainer(name string, state corev1.ContainerState) edit {
 	return func(pod *corev1.Pod) {
 		pod.Spec.InitContainers = append(pod.Spec.InitContainers, corev1.Container{Name: name})
 		pod.Status.InitContainerStatuses = append(pod.Status.InitContainerStatuses, corev1.ContainerStatus{
-			Name: name, Image: "registry.example/" + name + ":1", State: state,
+			Name: name, Image: "registry.example/" + name + ":1", State: state, ContainerID: containerID(state),
 		})
 	}
 }

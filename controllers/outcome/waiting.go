@@ -12,12 +12,13 @@ import (
 
 // Waiting is what keeps a pod from starting.
 type Waiting struct {
-	// Reason is ImagePullFailed, StartFailed or Unschedulable; empty when the pod does not wait for anything that fails.
+	// Reason is ImagePullFailed, StartFailed, Unschedulable or NodeLost; empty when the pod does not wait for anything that
+	// fails.
 	Reason v1alpha1.Reason
 	// Message is what the kubelet or the scheduler says, in at most 512 bytes.
 	Message string
-	// Since is from when on it could have gone well: for a pod on a node the time it was scheduled, or its last init
-	// container finished.
+	// Since is from when on it could have gone well: for a pod on a node the time it was scheduled, its last init container
+	// finished, or the node lost it.
 	Since time.Time
 	// Gated is true for a pod that somebody holds with a scheduling gate: it waits for them, not for a node.
 	Gated bool
@@ -78,7 +79,27 @@ func WaitingFor(pod *corev1.Pod) Waiting {
 			return waiting
 		}
 	}
-	return waitingContainer(pod, pod.Status.ContainerStatuses, false)
+	if waiting := waitingContainer(pod, pod.Status.ContainerStatuses, false); waiting.Reason != "" {
+		return waiting
+	}
+	return forsaken(pod)
+}
+
+// forsaken tells of a pod whose sandbox was lost after a container was created and before it was started, as when the
+// node loses its power. The kubelet leaves it pending for ever, as its restart policy is Never
+// (https://github.com/kubernetes/kubernetes/issues/118321).
+func forsaken(pod *corev1.Pod) Waiting {
+	lost := condition(pod, corev1.PodReadyToStartContainers, corev1.ConditionFalse)
+	if lost == nil || pod.Status.Phase != corev1.PodPending {
+		return Waiting{}
+	}
+	for _, status := range containerStatuses(pod) {
+		if waiting := status.State.Waiting; waiting != nil && waiting.Reason == "" && status.ContainerID != "" {
+			return Waiting{Reason: v1alpha1.ReasonNodeLost, Since: lost.LastTransitionTime.Time,
+				Message: fmt.Sprintf("container %q was created, and its node lost it before it was started", status.Name)}
+		}
+	}
+	return Waiting{}
 }
 
 // started tells whether a container other than an init container runs or ran. From then on the init containers decide

@@ -323,7 +323,7 @@ func TestTasksWaitForRoomInWavesThatGoOn(t *testing.T) {
 			p := planning(3, 1, ledger.Ledger{activeIn(0), activeIn(0), activeIn(0)})
 			p.Waves = []Wave{{Tasks: indexset.Of(0, 1, 2), Parallelism: 1}}
 			test.edit(&p.Waves[0])
-			expect(t, "queued", p.queued(), test.want)
+			expect(t, "queued", p.backlog(), test.want)
 		})
 	}
 }

@@ -112,8 +112,14 @@ func requireSoundSteps(t *testing.T, s *Snapshot, p *Plan, now time.Time) {
 		}
 	}
 	for _, a := range p.Adjust {
-		if a.Parallelism < 0 {
-			t.Fatalf("%d at once", a.Parallelism)
+		if a.Parallelism < 0 || a.Wave.Queue != "" {
+			t.Fatalf("%d at once, queue %q", a.Parallelism, a.Wave.Queue)
+		}
+	}
+	for _, wave := range p.DeleteJobs {
+		carries := func(task int) bool { return s.Has(task) && s.Unrecorded(&wave, task) }
+		if wave.Queue != "" && s.Run.Status.CompletionTime == nil && slices.ContainsFunc(slices.Collect(wave.unfinished().All()), carries) {
+			t.Fatalf("the Job of a queue is deleted that the record has as active: %+v", wave)
 		}
 	}
 	for _, e := range p.Events {
@@ -231,7 +237,12 @@ func (b *source) snapshot() (Snapshot, time.Time) {
 	if b.yes() {
 		s.NextLook = b.time()
 	}
-	return s, epoch.Add(time.Duration(b.n(1200)-600) * time.Second)
+	now := epoch.Add(time.Duration(b.n(1200)-600) * time.Second)
+	for i := range s.Waves {
+		s.Waves[i].Queue = pickOf(b, "", "", "the queue q")
+	}
+	s.QueueSays = b.text(4000)
+	return s, now
 }
 
 // tasks adds a table, or why there is none.

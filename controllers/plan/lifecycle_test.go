@@ -31,6 +31,18 @@ func TestStartDeadlines(t *testing.T) {
 		w.after(time.Second)
 		expect(t, "phase", w.status().Phase, v1alpha1.PhaseFailed)
 	})
+	t.Run("a pod that its node lost before it started is a disruption: it runs again, uncounted", func(t *testing.T) {
+		w := started(starts(60, nil), failures(0))
+		w.wait(0, v1alpha1.ReasonNodeLost, "its node lost it")
+		w.after(59 * time.Second)
+		expect(t, "recorded before the deadline", w.state(v1alpha1.ReasonNodeLost), 0)
+		w.after(time.Second)
+		expect(t, "recorded", w.state(v1alpha1.ReasonNodeLost), 1)
+		expect(t, "disruption", w.status().Failures[0].Disruption, true)
+		expect(t, "active", w.active(), 1)
+		w.succeed(0)
+		expect(t, "phase", w.status().Phase, v1alpha1.PhaseSucceeded)
+	})
 	t.Run("what starts in time is not failed", func(t *testing.T) {
 		w := started(starts(60, nil))
 		w.wait(0, v1alpha1.ReasonImagePullFailed, "the registry is down")

@@ -73,6 +73,10 @@ func TestModel(t *testing.T) {
 			"rerun":        func(t *rapid.T) { m.change(t, someRerun) },
 			"template":     func(*rapid.T) { m.editTemplate() },
 			"policy":       m.policyChanges,
+			"queue":        func(t *rapid.T) { m.queue = rapid.IntRange(0, 2).Draw(t, "queue") > 0 },
+			"admit":        m.admit,
+			"admit 2":      m.admit,
+			"evict":        m.evict,
 			"cancel": func(t *rapid.T) {
 				if rapid.IntRange(0, 9).Draw(t, "really") == 0 {
 					m.edit(func(s *v1alpha1.BatchRunSpec) { s.Cancel = ptr.To(true) })
@@ -334,6 +338,33 @@ func (m *model) jobDeleted(t *rapid.T) {
 	m.deleteJob(job.number)
 }
 
+// admit lets a Job of a queue run, perhaps with fewer pods at once.
+func (m *model) admit(t *rapid.T) {
+	job := m.pickQueued(t, true)
+	job.suspended = false
+	job.parallelism = rapid.IntRange(1, job.parallelism).Draw(t, "parallelism")
+	m.allowed = max(m.allowed, m.jobsAllow()) // the queue decides
+}
+
+// evict suspends an admitted Job of a queue, and gives it back the pods that it had asked for.
+func (m *model) evict(t *rapid.T) {
+	job := m.pickQueued(t, false)
+	job.suspended, job.parallelism = true, job.wave.Parallelism
+}
+
+func (m *model) pickQueued(t *rapid.T, suspended bool) *simJob {
+	var jobs []*simJob
+	for _, number := range slices.Sorted(maps.Keys(m.jobs)) {
+		if job := m.jobs[number]; job.queue && job.suspended == suspended && job.unfinished() > 0 {
+			jobs = append(jobs, job)
+		}
+	}
+	if len(jobs) == 0 {
+		t.Skip("no Job of a queue")
+	}
+	return rapid.SampledFrom(jobs).Draw(t, "queued")
+}
+
 func (m *model) foreignJob(t *rapid.T) {
 	if clear(m.foreign); rapid.Bool().Draw(t, "there") {
 		m.foreign[int(m.run.Status.Waves.Next)] = m.jobs[int(m.run.Status.Waves.Next)] == nil
@@ -344,7 +375,7 @@ func (m *model) foreignJob(t *rapid.T) {
 func (m *model) check() {
 	carriers := map[int]int{}
 	for _, job := range m.jobs {
-		if job.suspended && job.active() == 0 {
+		if job.suspended && job.active() == 0 && !job.queue {
 			continue // stopped, for the time being or for good
 		}
 		for task := range job.tasks.All() {
@@ -422,6 +453,10 @@ func (m *model) rest() {
 		s.Suspend, s.TTLSecondsAfterFinished, s.RecordTTLSecondsAfterFinished = nil, nil, nil
 	})
 	for quiet := 0; quiet < 3 && m.steps < 400; m.steps++ {
+		for _, job := range m.jobs {
+			job.suspended = job.suspended && !job.queue
+		}
+		m.allowed = max(m.allowed, m.jobsAllow())
 		m.sync()
 		m.seen = m.fresh()
 		p := m.turn(1000)

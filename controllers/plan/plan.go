@@ -39,6 +39,8 @@ type Snapshot struct {
 	Leaving []int
 	// Unreadable are Jobs of waves that do not tell their tasks any more.
 	Unreadable []Wave
+	// QueueSays is why the first wave that waits for a queue waits, as Kueue tells; empty where it does not.
+	QueueSays string
 	// Progress is what active attempts say of themselves, as of the last look; NextLook is when to look again, zero where
 	// the operator does not.
 	Progress []v1alpha1.TaskProgress
@@ -100,7 +102,8 @@ type Wave struct {
 	// Finished says how the Job ended, as its condition tells; empty while it goes on. It does nothing more then, even
 	// if some of its tasks have neither succeeded nor failed.
 	Finished string
-	// Stopped is true when the Job is finished, or suspended and all its pods are gone.
+	// Stopped is true when the Job is finished, or suspended and all its pods are gone, and nobody but the operator resumes
+	// it.
 	Stopped bool
 	// Deleting is true when somebody deleted the Job and it is still going away.
 	Deleting bool
@@ -115,6 +118,9 @@ type Wave struct {
 	Sweep, Foreign bool
 	// Packed is true when its pods get their index and parameters from the policy.
 	Packed bool
+	// Queue says who else than the operator decides when the Job runs, such as "the queue team-a of Kueue"; empty where
+	// nobody does. The operator then changes nothing about it: it deletes it where it is to stop.
+	Queue string
 	// Refused is true when the API server does not let the wave's pods be created because their parameters cannot be set.
 	Refused bool
 	// Unwatched is true when the Job is not in the cache, so that nothing tells when it changes.

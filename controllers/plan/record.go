@@ -42,7 +42,7 @@ func (p *planner) adopt() {
 		}
 	}
 	p.Status.Waves.Open = open.String()
-	if p.Status.StartTime == nil && !open.Empty() && !p.finished() && !p.suspended() {
+	if p.Status.StartTime == nil && !open.Empty() && !p.finished() && !p.suspended() && p.queued() == nil {
 		p.Status.StartTime = p.time(p.now)
 	}
 }
@@ -206,7 +206,7 @@ func (p *planner) checkStart(w *Wave, pod Pod, reasons map[v1alpha1.Reason]int) 
 		return
 	}
 	pod.Outcome = outcome.Outcome{
-		Reason: pod.Waiting.Reason, FinishedAt: p.now,
+		Reason: pod.Waiting.Reason, Disruption: pod.Waiting.Reason == v1alpha1.ReasonNodeLost, FinishedAt: p.now,
 		Message: fmt.Sprintf("not started after %s: %s", limit, pod.Waiting.Message),
 	}
 	p.giveUp(w, pod, reasons)

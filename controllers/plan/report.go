@@ -150,6 +150,8 @@ func (p *planner) phase() v1alpha1.Phase {
 		return v1alpha1.PhaseSuspended
 	case p.Status.Waves.Next == 0:
 		return v1alpha1.PhasePending
+	case p.queued() != nil && !p.stopping():
+		return v1alpha1.PhaseQueued
 	}
 	return v1alpha1.PhaseRunning
 }
@@ -198,7 +200,7 @@ func (p *planner) summarize() {
 
 // warn sets the condition SpecWarning.
 func (p *planner) warn() {
-	p.warnings = slices.Concat(p.warnings, p.hidden(), p.lowered())
+	p.warnings = slices.Concat(p.warnings, p.hidden(), p.lowered(), p.unpassed())
 	if len(p.warnings) == 0 {
 		p.dropCondition(v1alpha1.ConditionSpecWarning)
 		return
@@ -248,6 +250,7 @@ var waiting = map[v1alpha1.Reason]string{
 	v1alpha1.ReasonUnschedulable:   v1alpha1.RunUnschedulable,
 	v1alpha1.ReasonImagePullFailed: v1alpha1.RunImagePullFailing,
 	v1alpha1.ReasonStartFailed:     v1alpha1.RunStartFailing,
+	v1alpha1.ReasonNodeLost:        v1alpha1.RunStartFailing,
 }
 
 // progress says how a run goes on, or what keeps it from going on.
@@ -262,6 +265,9 @@ func (p *planner) progress() (reason, message string) {
 	open := p.openWaves()
 	if reason, message := p.podsTrouble(open); reason != "" {
 		return reason, message
+	}
+	if w := p.queued(); w != nil {
+		return p.queueing(w)
 	}
 	if next, ok := p.nextRetry(); ok && open.Empty() {
 		return v1alpha1.RunWaitingForRetry, "nothing is active; the next attempt is due at " + next.UTC().Format(time.RFC3339)

@@ -54,7 +54,7 @@ func (p *planner) start() {
 	for _, tasks := range p.alike(retries) {
 		room -= p.startWaves(tasks, room)
 	}
-	p.startWaves(fresh, room-p.queued())
+	p.startWaves(fresh, room-p.backlog())
 }
 
 // startable are the tasks that may start now, ascending: those that were tried before, and the others.
@@ -245,11 +245,11 @@ func (p *planner) resumes(w *Wave) bool {
 	return false
 }
 
-// queued is how many tasks of the existing waves wait for room.
-func (p *planner) queued() int {
+// backlog is how many tasks of the existing waves wait for room.
+func (p *planner) backlog() int {
 	sum := 0
 	for i := range p.Waves {
-		if w := &p.Waves[i]; !w.Deleting && !w.Suspended {
+		if w := &p.Waves[i]; !w.Deleting && !w.Suspended && w.Queue == "" {
 			sum += max(0, p.wanted(w)-w.Parallelism)
 		}
 	}
@@ -266,6 +266,9 @@ func (p *planner) hold() {
 	// The highest waves go first; what they leave is for the waves below.
 	wanted, shares := make([]int, len(p.Waves)), make([]int, len(p.Waves))
 	for i := len(p.Waves) - 1; i >= 0; i-- {
+		if p.Waves[i].Queue != "" {
+			continue // it has its share, as others that nobody takes their places from
+		}
 		wanted[i] = p.wanted(&p.Waves[i])
 		shares[i] = max(0, min(p.Waves[i].Parallelism, wanted[i], room))
 		room -= shares[i]
@@ -275,9 +278,13 @@ func (p *planner) hold() {
 			room -= max(0, p.Waves[i].share()-shares[i])
 		}
 	}
-	fill := room > 0 && p.gathered(room)
+	fill, excess := room > 0 && p.gathered(room), p.excess()
 	for i := len(p.Waves) - 1; i >= 0; i-- {
 		w := &p.Waves[i]
+		if w.Queue != "" {
+			excess -= p.holdQueued(w, excess)
+			continue
+		}
 		if w.Deleting || w.unfinished().Empty() || w.Suspended && !p.resumes(w) {
 			continue
 		}
@@ -310,6 +317,9 @@ func (p *planner) dropPods() {
 		w := &p.Waves[i]
 		if w.Number >= int(p.Run.Status.Waves.Next) || w.Deleting {
 			continue // not recorded yet, so neither are its tasks
+		}
+		if w.Queue != "" && p.wanted(w) == 0 {
+			continue // its Job is deleted, and its pods with it
 		}
 		if p.doomed(w) {
 			if w.Stopped && w.Succeeded.Empty() && w.Failed.Empty() {

@@ -33,7 +33,9 @@ type world struct {
 	packing  Packing
 	noPolicy bool
 	lastStep Step
-	uids     int
+	// queue is whether a queue suspends the Jobs that are created, and decides when they run.
+	queue bool
+	uids  int
 	// foreign are the numbers of waves whose names objects of others have.
 	foreign map[int]bool
 	events  []Event
@@ -66,6 +68,7 @@ type simJob struct {
 	trouble           Trouble
 	outdated          bool
 	sweep             bool
+	queue             bool
 	wave              NewWave
 }
 
@@ -155,11 +158,14 @@ func (w *world) wave(s *Snapshot, job *simJob, next int, open indexset.Set, swee
 		Number: job.number, Name: job.name(), UID: job.uid, Tasks: job.tasks,
 		Succeeded: setOf(job.succeeded), Failed: setOf(job.failed),
 		Parallelism: job.parallelism, Suspended: job.suspended, Active: job.uncounted(),
-		Stopped: job.unfinished() == 0 || job.suspended && job.uncounted() == 0, Deleting: job.deleting, Created: job.created,
+		Stopped: job.unfinished() == 0 || !job.queue && job.suspended && job.uncounted() == 0, Deleting: job.deleting, Created: job.created,
 		Outdated: job.outdated, Packed: job.wave.Table != "", Sweep: job.sweep, Foreign: job.sweep != sweep,
 	}
 	if job.unfinished() == 0 {
 		wave.Finished = "Complete"
+	}
+	if job.queue {
+		wave.Queue = "the queue q"
 	}
 	wave.Refused = wave.Packed && !w.packing.OK && wave.Idle() && !w.now.Before(wave.Created.Add(IdleAfter))
 	if job.trouble.Reason != "" {
@@ -202,6 +208,9 @@ func (w *world) act(v view, p *Plan, writes int) bool {
 	for _, a := range p.Adjust {
 		steps = append(steps, func() bool {
 			if job := w.jobs[a.Wave.Number]; job != nil && job.uid == a.Wave.UID {
+				if job.queue {
+					panic("the Job of a queue is adjusted")
+				}
 				if a.Parallelism > job.parallelism {
 					w.stepped(v)
 				}
@@ -216,9 +225,8 @@ func (w *world) act(v view, p *Plan, writes int) bool {
 	for _, wave := range p.DeleteJobs {
 		steps = append(steps, func() bool {
 			if job := w.jobs[wave.Number]; job != nil && job.uid == wave.UID {
-				w.jobCleaned(job)
-				w.ended[v1alpha1.ReasonDeleted] += job.unfinished() // as the run sees it if it wants the tasks again
-				delete(w.jobs, wave.Number)
+				job.deleting = true // it stays until its pods are gone
+				w.finalize(job)
 			}
 			return true
 		})
@@ -236,6 +244,17 @@ func (w *world) act(v view, p *Plan, writes int) bool {
 		w.writes++
 	}
 	return len(p.Start) == 0 || v.run.Status.Waves.Next > 0 // a run that starts is reported once its first wave is observed
+}
+
+// finalize lets a Job go that the operator deleted, once its pods are gone.
+func (w *world) finalize(job *simJob) bool {
+	if !job.deleting || job.queue && job.uncounted() > 0 {
+		return false
+	}
+	w.jobCleaned(job)
+	w.ended[v1alpha1.ReasonDeleted] += job.unfinished() // as the run sees it if it wants the tasks again
+	delete(w.jobs, job.number)
+	return true
 }
 
 func (w *world) stepped(v view) { w.lastStep = Step{At: w.now, Ended: Ended(&v.run.Status)} }
@@ -258,7 +277,7 @@ func (w *world) create(v view, wave NewWave) bool {
 	w.stepped(v)
 	w.jobs[wave.Number] = &simJob{
 		number: wave.Number, uid: types.UID(fmt.Sprint("job-", w.uids)), tasks: wave.Tasks, parallelism: wave.Parallelism,
-		growth: wave.Growth, wave: wave, sweep: v.run.Spec.Parameters != nil, succeeded: map[int]bool{}, failed: map[int]bool{}, pods: map[int]*Pod{}, created: w.now,
+		queue: w.queue, suspended: w.queue, growth: wave.Growth, wave: wave, sweep: v.run.Spec.Parameters != nil, succeeded: map[int]bool{}, failed: map[int]bool{}, pods: map[int]*Pod{}, created: w.now,
 	}
 	return true
 }
@@ -405,7 +424,9 @@ func (w *world) active() int {
 // sync lets the Job controller look at each Job.
 func (w *world) sync() (changed bool) {
 	for _, number := range slices.Sorted(maps.Keys(w.jobs)) {
-		changed = w.syncJob(w.jobs[number]) || changed
+		job := w.jobs[number]
+		changed = w.syncJob(job) || changed
+		changed = job.queue && w.finalize(job) || changed
 	}
 	return changed
 }

@@ -248,7 +248,7 @@ func playFinished(s *Stage, good map[string]any, b BadSpec) {
 }
 
 // phases are all that a run can be in.
-var phases = []v1alpha1.Phase{v1alpha1.PhasePending, v1alpha1.PhaseSuspended, v1alpha1.PhaseRunning, v1alpha1.PhaseSucceeded,
+var phases = []v1alpha1.Phase{v1alpha1.PhasePending, v1alpha1.PhaseSuspended, v1alpha1.PhaseQueued, v1alpha1.PhaseRunning, v1alpha1.PhaseSucceeded,
 	v1alpha1.PhaseFailed, v1alpha1.PhaseCancelled}
 
 // biggestStatus is what a status may take.

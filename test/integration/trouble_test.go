@@ -31,6 +31,20 @@ var _ = Describe("A run that cannot go on says so, and goes on once it can:", fu
 		s.RunsPods(0)
 	})
 
+	It("a pod whose node lost it before it started, which would stay pending for ever, is given up and does not count", func() {
+		s := NewStage(First(Forsaken))
+		s.Create(`{completions: 2, backoffLimit: 0}`)
+		s.RunsNoPod(2)
+		s.Forward(30 * time.Second)
+		Expect(s.Shows(v1alpha1.RunStartFailing)).To(ContainSubstring("its node lost it before it was started"))
+		s.Forward(v1alpha1.DefaultImagePullDeadlineSeconds * time.Second)
+		run := s.Finishes(v1alpha1.PhaseSucceeded)
+		Expect(States(run)).To(Equal("NodeLost 2, Completed 2"))
+		for _, failure := range run.Status.Failures {
+			Expect(failure.Disruption).To(BeTrue())
+		}
+	})
+
 	It("a command that cannot be started fails its task at once", func() {
 		s := NewStage(Always(Unstartable))
 		s.Create(`{}`)

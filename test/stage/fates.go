@@ -97,6 +97,15 @@ func Unpullable(pod *corev1.Pod) {
 		Reason: "ImagePullBackOff", Message: `Back-off pulling image "example": not found`}})
 }
 
+// Forsaken was created on a node that lost power before it started it.
+func Forsaken(pod *corev1.Pod) {
+	pod.Status.Phase = corev1.PodPending
+	pod.Status.Conditions = append(pod.Status.Conditions, corev1.PodCondition{
+		Type: corev1.PodReadyToStartContainers, Status: corev1.ConditionFalse, LastTransitionTime: metav1.Now()})
+	contain(pod, corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{}})
+	pod.Status.ContainerStatuses[0].ContainerID = "containerd://0123"
+}
+
 // Unstartable is a command that does not exist.
 func Unstartable(pod *corev1.Pod) {
 	pod.Status.Phase = corev1.PodFailed

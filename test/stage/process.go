@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -79,10 +78,7 @@ func (c *Cluster) addNode() {
 // Kill ends a part of the cluster at once.
 func (c *Cluster) Kill(part string) {
 	GinkgoHelper()
-	pids := c.pids(part)
-	Expect(pids).To(HaveLen(1), part)
-	Expect(syscall.Kill(pids[0], syscall.SIGKILL)).To(Succeed())
-	Eventually(func() []int { return c.pids(part) }).Should(BeEmpty())
+	local.Kill(Root, c.name, part)
 }
 
 // Mend starts what was killed, and waits until it answers.
@@ -91,30 +87,16 @@ func (c *Cluster) Mend() {
 	local.Run(Root, "up", "--name", c.name)
 }
 
-// pids are the processes of a part. hack/local marks them in their environment.
-func (c *Cluster) pids(part string) []int {
-	GinkgoHelper()
-	environs, err := filepath.Glob("/proc/[0-9]*/environ")
-	Expect(err).NotTo(HaveOccurred())
-	marker, err := filepath.Abs(filepath.Join(Root, "hack", "local", ".local", "clusters", c.name))
-	Expect(err).NotTo(HaveOccurred())
-	var pids []int
-	for _, path := range environs {
-		environ, err := os.ReadFile(path)
-		if err != nil || !strings.Contains(string(environ)+"\x00", "BATCHRUN_LOCAL="+marker+"#"+part+"\x00") {
-			continue // ended, or another user's
-		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		Expect(err).NotTo(HaveOccurred())
-		pids = append(pids, pid)
-	}
-	return pids
-}
-
 // OperatorKubeconfig writes a kubeconfig of the operator's service account.
 func (c *Cluster) OperatorKubeconfig(path string) {
 	GinkgoHelper()
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, Name: "batchrun-operator"}}
+	c.KubeconfigOf("batchrun-operator", path)
+}
+
+// KubeconfigOf writes a kubeconfig of a service account in the operator's namespace.
+func (c *Cluster) KubeconfigOf(name, path string) {
+	GinkgoHelper()
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, Name: name}}
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: ptr.To[int64](tokenSeconds)}}
 	Expect(c.Client.SubResource("token").Create(Ctx, account, request)).To(Succeed())
 	file := clientcmdapi.NewConfig()

@@ -18,14 +18,21 @@ import (
 // answered with an error, or lost, or done and their answers lost. It is for OperatorKubeconfig.
 func (c *Cluster) Troubled(share float64, seed int64) *Cluster {
 	GinkgoHelper()
+	return c.Through(func(next http.RoundTripper) http.RoundTripper {
+		return &troubles{share: share, random: rand.New(rand.NewSource(seed)), next: next}
+	})
+}
+
+// Through is the same cluster behind a proxy with this connection to it.
+func (c *Cluster) Through(connection func(next http.RoundTripper) http.RoundTripper) *Cluster {
+	GinkgoHelper()
 	target, err := url.Parse(c.config.Host)
 	Expect(err).NotTo(HaveOccurred())
 	transport, err := rest.TransportFor(rest.AnonymousClientConfig(c.config)) // the operator's token passes through
 	Expect(err).NotTo(HaveOccurred())
-	t := &troubles{share: share, random: rand.New(rand.NewSource(seed)), next: transport}
 	server := httptest.NewTLSServer(&httputil.ReverseProxy{
 		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(target) },
-		Transport:     t,
+		Transport:     connection(transport),
 		FlushInterval: -1, // watches
 		ErrorHandler:  func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 	})

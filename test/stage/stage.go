@@ -107,7 +107,14 @@ func specOf(text string) v1alpha1.BatchRunSpec {
 // Create creates the run of the stage with the spec, written as YAML.
 func (s *Stage) Create(spec string) *v1alpha1.BatchRun {
 	GinkgoHelper()
-	run := &v1alpha1.BatchRun{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: RunName}, Spec: specOf(spec)}
+	return s.CreateWith(nil, nil, spec)
+}
+
+// CreateWith creates the run of the stage with these labels and annotations.
+func (s *Stage) CreateWith(labels, annotations map[string]string, spec string) *v1alpha1.BatchRun {
+	GinkgoHelper()
+	run := &v1alpha1.BatchRun{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: RunName, Labels: labels, Annotations: annotations}, Spec: specOf(spec)}
 	Expect(K8sClient.Create(Ctx, run)).To(Succeed())
 	return run
 }

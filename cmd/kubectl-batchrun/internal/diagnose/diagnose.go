@@ -79,6 +79,9 @@ func ofReason(run *v1alpha1.BatchRun) map[string]Cause {
 			"To go on, set spec.cancel to false and then: kubectl batchrun retry " + run.Name + "."}},
 		v1alpha1.RunSuspended: {What: "The run is suspended: spec.suspend is true.", Next: []string{
 			"To go on: kubectl batchrun resume " + run.Name + "."}},
+		v1alpha1.RunQueued: {What: "A queue, or whoever suspended its Job, has not let the run start.", Next: []string{
+			"Wait: it starts by itself once the queue admits it. What the message says is missing, compare with resources.requests and " +
+				"spec.parallelism; lower them, or name another queue in metadata.labels, and apply the file again."}},
 	}
 }
 

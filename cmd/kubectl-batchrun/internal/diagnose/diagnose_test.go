@@ -102,6 +102,7 @@ func TestTheFirstCause(t *testing.T) {
 		{"a quota", run(v1alpha1.RunPodsNotCreated), []string{"quota"}},
 		{"cancelled", run(v1alpha1.RunCancelled), []string{"cancelled", "spec.cancel to false"}},
 		{"suspended", run(v1alpha1.RunSuspended), []string{"resume train"}},
+		{"queued", run(v1alpha1.RunQueued), []string{"once the queue admits it"}},
 		{"an image that did not come in time", run(v1alpha1.RunTasksFailed, attempt(v1alpha1.ReasonImagePullFailed, "not found")),
 			[]string{"could not be pulled until the deadline", "registry.example/train:v2"}},
 		{"a container that cannot be created", run(v1alpha1.RunStartFailing), []string{"cannot be created", "Secret or ConfigMap"}},

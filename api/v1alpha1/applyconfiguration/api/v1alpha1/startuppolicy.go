@@ -9,7 +9,8 @@ package v1alpha1
 type StartupPolicyApplyConfiguration struct {
 	// For how many seconds after it was scheduled a pod may fail to pull an image, or to create a container (a
 	// missing Secret or ConfigMap), before the attempt ends with reason ImagePullFailed or StartFailed. A slow pull
-	// that goes on is no failure. Default 600.
+	// that goes on is no failure. As long a pod may stay pending whose node lost it before it started, as when the node
+	// was restarted; the attempt then ends with reason NodeLost, which does not count. Default 600.
 	ImagePullDeadlineSeconds *int32 `json:"imagePullDeadlineSeconds,omitempty"`
 	// For how many seconds no node may fit a pod before the attempt ends with reason Unschedulable.
 	// Default: it waits, and the run says so in its conditions.
