@@ -16,7 +16,7 @@ import (
 type BatchRunStatusApplyConfiguration struct {
 	// The metadata.generation of the spec that this status speaks of.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// Pending, Suspended, Running, Succeeded, Failed or Cancelled: for people. Machines read the conditions.
+	// Pending, Suspended, Queued, Running, Succeeded, Failed or Cancelled: for people. Machines read the conditions.
 	Phase *apiv1alpha1.Phase `json:"phase,omitempty"`
 	// Succeeded tasks of all tasks, such as 187/199.
 	Completions *string `json:"completions,omitempty"`
@@ -45,7 +45,8 @@ type BatchRunStatusApplyConfiguration struct {
 	// What active attempts say of themselves, by lines such as "::batchrun progress=0.37 message=epoch 3" in their logs: at
 	// most 5, those of the lowest indexes. Looked for about once a minute, but not where logs.keep is None.
 	Progress []TaskProgressApplyConfiguration `json:"progress,omitempty"`
-	// When the operator started the run's first attempt, or the first after it was resumed.
+	// When the operator started the run's first attempt, or the first after it was resumed; where a queue such as Kueue's
+	// decides, when that let the first one start.
 	StartTime *v1.Time `json:"startTime,omitempty"`
 	// When the run finished: succeeded, failed or cancelled.
 	CompletionTime *v1.Time `json:"completionTime,omitempty"`
