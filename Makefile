@@ -150,7 +150,7 @@ matrix: ## Run the tests of integration and policy on each Kubernetes that can b
 	for version in $(MATRIX); do $(MAKE) integration policy K8S=$$version; done
 
 .PHONY: release-test
-release-test: ## Make a release twice, see that it is the same, and that it holds what it should.
+release-test: ## Make a release twice, with two platforms, see that it is the same, and that it holds what it should.
 	go test ./test/release/... -count=1 -timeout 60m -v
 
 .PHONY: bench
@@ -168,7 +168,7 @@ release: ## Write all that is released as VERSION, such as v1.2.3, into dist/; n
 	@[[ "$${VERSION-}" == v* ]] || { echo "Say which version: make release VERSION=v1.2.3"; exit 1; }
 	rm -rf dist
 	GOFLAGS= GOTOOLCHAIN=$(RELEASE_GO) $(MAKE) image
-	GOFLAGS= GOTOOLCHAIN=$(RELEASE_GO) go run ./hack/release -version "$$VERSION" -out dist
+	GOFLAGS= GOTOOLCHAIN=$(RELEASE_GO) go run ./hack/release -version "$$VERSION" -out dist $(if $(PLATFORMS),-platforms "$(PLATFORMS)")
 
 ##@ Try
 

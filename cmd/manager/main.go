@@ -189,6 +189,8 @@ func run(o options) error {
 	// near. Kubernetes' own controllers do the same.
 	config.DisableCompression = true
 	metrics.RegisterRESTClientMetrics(metrics.MetricRequestLatency, metrics.MetricRateLimiterLatency)
+	denied := &denials{}
+	config.Wrap(denied.over)
 	ctx := ctrl.SetupSignalHandler()
 	flush, err := trace(ctx, config, o)
 	if err != nil {
@@ -220,7 +222,7 @@ func run(o options) error {
 	if err != nil {
 		return err
 	}
-	ready := newReadiness(mgr, clientset, o, namespaces)
+	ready := newReadiness(mgr, clientset, denied, o, namespaces)
 	if err := ready.reaches(ctx); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
@@ -31,8 +32,6 @@ const (
 	soonInterval = time.Second
 	// lookTimeout bounds one look.
 	lookTimeout = 10 * time.Second
-	// rightsInterval is how often it is asked whether the operator still may do what it does.
-	rightsInterval = time.Minute
 	// leaseName is the name of the lease that the active replica holds.
 	leaseName = "batchrun.io"
 	// inPodNamespace is where a pod reads in which namespace it is.
@@ -59,15 +58,17 @@ type readiness struct {
 	leaseNamespace string
 	elected        <-chan struct{}
 
-	rightsAt time.Time // when the rights were found to be there
+	denials *denials
+	// hasRights is true once the rights were found to be there.
+	hasRights bool
 
 	mutex sync.Mutex
 	err   error
 }
 
-func newReadiness(mgr ctrl.Manager, clientset kubernetes.Interface, o options, namespaces []string) *readiness {
+func newReadiness(mgr ctrl.Manager, clientset kubernetes.Interface, d *denials, o options, namespaces []string) *readiness {
 	r := &readiness{live: mgr.GetAPIReader(), clientset: clientset, cache: mgr.GetCache(), namespaces: namespaces,
-		elected: mgr.Elected(), err: errors.New("it has not looked yet")}
+		elected: mgr.Elected(), denials: d, err: errors.New("it has not looked yet")}
 	if len(namespaces) == 0 {
 		r.namespaces = []string{metav1.NamespaceAll}
 	}
@@ -152,13 +153,14 @@ func (r *readiness) look(ctx context.Context) error {
 func (r *readiness) reaches(ctx context.Context) error {
 	for _, namespace := range r.namespaces {
 		if err := r.live.List(ctx, &v1alpha1.BatchRunList{}, client.InNamespace(namespace), client.Limit(1)); err != nil {
-			r.rightsAt = time.Time{}
+			r.hasRights = false
 			return advised("listing BatchRuns"+in(namespace), err)
 		}
 	}
-	if time.Since(r.rightsAt) < rightsInterval {
+	if denied := r.denials.any.Swap(false); r.hasRights && !denied {
 		return nil
 	}
+	r.hasRights = false
 	for _, namespace := range r.namespaces {
 		for _, right := range rights(namespace) {
 			review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &right}}
@@ -175,9 +177,29 @@ func (r *readiness) reaches(ctx context.Context) error {
 			}
 		}
 	}
-	r.rightsAt = time.Now()
+	r.hasRights = true
 	return nil
 }
+
+// denials notes whether the API server denied any request: then it is time to ask what the operator may do. Asking now
+// and then instead would cost requests for ever.
+type denials struct{ any atomic.Bool }
+
+// over looks at the answers that a connection has.
+func (d *denials) over(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(request *http.Request) (*http.Response, error) {
+		response, err := next.RoundTrip(request)
+		if err == nil && response.StatusCode == http.StatusForbidden {
+			d.any.Store(true)
+		}
+		return response, err
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+// RoundTrip implements http.RoundTripper.
+func (f roundTripper) RoundTrip(request *http.Request) (*http.Response, error) { return f(request) }
 
 // rights are what the operator has to be allowed to do in a namespace, or in all. The policy is not in a namespace.
 func rights(namespace string) []authorizationv1.ResourceAttributes {

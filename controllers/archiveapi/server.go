@@ -78,7 +78,7 @@ type Server struct {
 // Add adds a server of the API to the operator.
 func Add(mgr manager.Manager, logs Logs, listener net.Listener) error {
 	log := mgr.GetLogger().WithName("archive-api")
-	clientset, err := kubernetes.NewForConfig(rest.AddUserAgent(mgr.GetConfig(), "archive-api"))
+	clientset, err := kubernetes.NewForConfig(rest.AddUserAgent(rest.CopyConfig(mgr.GetConfig()), "archive-api"))
 	if err != nil {
 		return err
 	}

@@ -30,25 +30,42 @@ const (
 	sums   = "SHA256SUMS"
 )
 
-// platforms are those of the plugin.
-var platforms = []struct{ system, architecture string }{
-	{"linux", "amd64"}, {"linux", "arm64"}, {"darwin", "amd64"}, {"darwin", "arm64"}, {"windows", "amd64"}, {"windows", "arm64"},
+const allPlatforms = "linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64"
+
+// platform is one that the plugin is built for.
+type platform struct{ system, architecture string }
+
+// program is the name of the plugin for it, without an extension.
+func (p platform) program() string { return plugin + "-" + p.system + "-" + p.architecture }
+
+// archive is what the plugin is packed in for it.
+func (p platform) archive() string {
+	if p.system == "windows" {
+		return p.program() + ".zip"
+	}
+	return p.program() + ".tar.gz"
 }
 
 // release is what is being made, in the root of the checkout.
 type release struct {
-	version string    // v1.2.3
-	at      time.Time // what files in archives say of their age
-	out     string
-	scratch string
-	built   map[string][]byte // what is in out, by name
+	version   string // v1.2.3
+	platforms []platform
+	at        time.Time // what files in archives say of their age
+	out       string
+	scratch   string
+	built     map[string][]byte // what is in out, by name
 }
 
 func main() {
 	r := release{built: map[string][]byte{}}
 	flag.StringVar(&r.version, "version", "", "version of the release, such as v1.2.3")
 	flag.StringVar(&r.out, "out", "dist", "folder for what is written; it must not exist")
+	names := flag.String("platforms", allPlatforms, "platforms of the plugin; a release has all")
 	flag.Parse()
+	for _, name := range strings.Fields(*names) {
+		system, architecture, _ := strings.Cut(name, "/")
+		r.platforms = append(r.platforms, platform{system, architecture})
+	}
 	if err := r.make(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, "Error:", err)
 		os.Exit(1)
@@ -234,8 +251,8 @@ func (r *release) plugins(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, p := range platforms {
-		name := fmt.Sprintf("%s-%s-%s", plugin, p.system, p.architecture)
+	for _, p := range r.platforms {
+		name := p.program()
 		binary := filepath.Join(r.scratch, name)
 		env := []string{"GOOS=" + p.system, "GOARCH=" + p.architecture, "CGO_ENABLED=0",
 			// What else would make a difference.
@@ -252,22 +269,17 @@ func (r *release) plugins(ctx context.Context) error {
 		if err := r.bill(ctx, name, binary); err != nil {
 			return err
 		}
+		var packed []byte
 		if p.system == "windows" {
-			packed, err := zipped([]member{{name: plugin + ".exe", data: program}, {name: "LICENSE", data: license}}, r.at)
-			if err != nil {
-				return err
-			}
-			if err := r.write(name+".zip", packed); err != nil {
-				return err
-			}
-			continue
+			packed, err = zipped([]member{{name: plugin + ".exe", data: program}, {name: "LICENSE", data: license}}, r.at)
+		} else {
+			packed, err = tarGz([]member{{name: plugin, data: program, program: true}, {name: "LICENSE", data: license},
+				{name: "kubectl_complete-batchrun", data: completion, program: true}}, r.at)
 		}
-		packed, err := tarGz([]member{{name: plugin, data: program, program: true}, {name: "LICENSE", data: license},
-			{name: "kubectl_complete-batchrun", data: completion, program: true}}, r.at)
 		if err != nil {
 			return err
 		}
-		if err := r.write(name+".tar.gz", packed); err != nil {
+		if err := r.write(p.archive(), packed); err != nil {
 			return err
 		}
 	}
@@ -321,30 +333,29 @@ func withoutToolHashes(bill []byte) ([]byte, error) {
 	return json.MarshalIndent(whole, "", "  ")
 }
 
-// krew fills in the manifest by which Krew installs the plugin.
+// krew fills in the manifest by which Krew installs the plugin, for the platforms that were built.
 func (r *release) krew(context.Context) error {
 	template, err := os.ReadFile(filepath.Join("config", "krew", "batchrun.yaml"))
 	if err != nil {
 		return err
 	}
 	_, text, _ := strings.Cut(string(template), "\n") // what the first line says is about the template
-	text = strings.ReplaceAll(text, "VERSION", r.version)
-	for _, p := range platforms {
-		name := fmt.Sprintf("%s-%s-%s", plugin, p.system, p.architecture)
-		archive, isZip := r.built[name+".zip"]
-		if !isZip {
-			archive = r.built[name+".tar.gz"]
-		}
+	parts := strings.SplitAfter(strings.ReplaceAll(text, "VERSION", r.version), "platforms:\n")
+	if len(parts) != 2 {
+		return errors.New("config/krew/batchrun.yaml has no platforms")
+	}
+	const start = "  - selector:"
+	entries := strings.Split(parts[1], start)
+	manifest := parts[0]
+	for _, p := range r.platforms {
 		place := strings.ToUpper("SHA256_" + p.system + "_" + p.architecture)
-		if !strings.Contains(text, place) {
+		i := slices.IndexFunc(entries, func(entry string) bool { return strings.Contains(entry, place) })
+		if i < 0 {
 			return fmt.Errorf("config/krew/batchrun.yaml has no %s", place)
 		}
-		text = strings.ReplaceAll(text, place, checksum(archive))
+		manifest += start + strings.ReplaceAll(entries[i], place, checksum(r.built[p.archive()]))
 	}
-	if left := regexp.MustCompile(`SHA256_\w+`).FindString(text); left != "" {
-		return fmt.Errorf("config/krew/batchrun.yaml asks for %s, which is not built", left)
-	}
-	return r.write("krew.yaml", []byte(text))
+	return r.write("krew.yaml", []byte(manifest))
 }
 
 // checksums are those of all the rest, for sha256sum -c.
