@@ -43,7 +43,7 @@ func (r *BatchRunReconciler) apply(ctx context.Context, run *v1alpha1.BatchRun, 
 	}
 	for _, w := range p.DeleteJobs {
 		propagation := metav1.DeletePropagationBackground
-		if !w.Stopped { // it stays until its pods are gone, so that what they still achieve is known
+		if !w.Stopped { // it stays until its pods are gone, so that those count that have ended, and none runs elsewhere
 			propagation = metav1.DeletePropagationForeground
 		}
 		if err := r.remove(ctx, &batchv1.Job{ObjectMeta: objectKey(run, w.Name)}, propagation, client.Preconditions{UID: &w.UID}); err != nil {

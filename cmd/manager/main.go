@@ -216,7 +216,7 @@ func run(o options) error {
 		GracefulShutdownTimeout:       ptr.To(shutdownTimeout),
 	})
 	if err != nil {
-		return fmt.Errorf("setting up the operator: %w", err)
+		return settingUp(err)
 	}
 	clientset, err := kubernetes.NewForConfig(config)
 	if err != nil {

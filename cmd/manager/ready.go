@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -248,6 +249,16 @@ func in(namespace string) string {
 
 // advised is an error that says what to do.
 func advised(doing string, err error) error { return &lookError{doing, err} }
+
+// settingUp is what is wrong at the start, with advice if the API server was asked in vain.
+func settingUp(err error) error {
+	const doing = "setting up the operator"
+	request, status := &url.Error{}, apierrors.APIStatus(nil)
+	if errors.As(err, &request) || errors.As(err, &status) {
+		return advised(doing, err)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
 
 type lookError struct {
 	doing string

@@ -51,7 +51,7 @@ func (p *planner) queueing(w *Wave) (reason, message string) {
 
 // holdQueued stops a wave of a queue that is not to go on. To suspend its Job, or to take places from it, would be of no
 // use: Kueue resumes a Job that it admitted, and takes one whose parallelism is another for another Job. So what the wave
-// carries is put back, and once that is recorded its Job is deleted, and its pods with it. What they still achieve counts.
+// carries is put back, and once that is recorded its Job is deleted, and its pods with it. Attempts that have ended count.
 // It returns how many places the wave gives back that the run has too many.
 func (p *planner) holdQueued(w *Wave, excess int) (places int) {
 	if w.Deleting || w.unfinished().Empty() {

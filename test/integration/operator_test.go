@@ -173,7 +173,7 @@ func expiredCertificate() (certificate, key []byte) {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: signed}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: ownKey})
 }
 
-var _ = Describe("The operator's binary", Ordered, func() {
+var _ = Describe("The operator's binary", Ordered, ContinueOnFailure, func() {
 	var folder, manager string
 
 	BeforeAll(func() {

@@ -276,19 +276,6 @@ var _ = Describe("A run in a queue of Kueue", func() {
 		Expect(s.Kubelet.Started()).To(Equal(map[int]int{0: 1, 1: 2, 2: 1, 3: 2}))
 	})
 
-	It("that is stopped keeps what its pods still achieve", func() {
-		s := NewStage(Always(Runs))
-		k := playKueue(s)
-		k.admits(true, 1000)
-		s.CreateWith(inQueue("team-a"), nil, `{completions: 3}`)
-		s.RunsPods(3)
-		s.Kubelet.Stopped(Succeeds)
-		s.Patch(`suspend: true`)
-		run := s.Finishes(v1alpha1.PhaseSucceeded)
-		Expect(Counts(run)).To(Equal([3]int32{3, 0, 0}))
-		Expect(s.Kubelet.Started()).To(Equal(map[int]int{0: 1, 1: 1, 2: 1}))
-	})
-
 	It("that is cancelled leaves the queue", func() {
 		s := NewStage(Always(Runs))
 		playKueue(s)

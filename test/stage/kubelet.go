@@ -33,8 +33,6 @@ type Kubelet struct {
 	script   Script
 	pods     map[types.UID]*corev1.Pod
 	attempts map[types.UID]Attempt
-	// stops is what becomes of pods that are told to stop.
-	stops Fate
 	// seen counts the pods of each task.
 	seen map[int]int
 	peak int
@@ -61,7 +59,7 @@ func startKubeletOn(ctx context.Context, cluster *rest.Config, namespace string,
 	watching, err := client.NewWithWatch(cluster, client.Options{Scheme: Scheme})
 	Expect(err).NotTo(HaveOccurred())
 	k := &Kubelet{
-		namespace: namespace, client: watching, rescripted: make(chan struct{}, 1), script: s, stops: killed,
+		namespace: namespace, client: watching, rescripted: make(chan struct{}, 1), script: s,
 		pods: map[types.UID]*corev1.Pod{}, attempts: map[types.UID]Attempt{}, seen: map[int]int{},
 		voices: map[types.UID]*Voice{}, patched: map[types.UID]string{},
 	}
@@ -125,7 +123,7 @@ func (k *Kubelet) run(ctx context.Context, pod *corev1.Pod) {
 	switch {
 	case hasEnded(pod):
 	case pod.DeletionTimestamp != nil:
-		k.fateOfStopped()(changed)
+		killed(changed)
 	default:
 		if becomes := k.fateOf(pod); becomes != nil {
 			becomes(changed)
@@ -167,19 +165,6 @@ func (k *Kubelet) fateOf(pod *corev1.Pod) Fate {
 		return nil
 	}
 	return k.script(a.task, a.number)
-}
-
-func (k *Kubelet) fateOfStopped() Fate {
-	k.mutex.Lock()
-	defer k.mutex.Unlock()
-	return k.stops
-}
-
-// Stopped says what becomes of pods that are told to stop; otherwise they are killed.
-func (k *Kubelet) Stopped(f Fate) {
-	k.mutex.Lock()
-	defer k.mutex.Unlock()
-	k.stops = f
 }
 
 // Turn changes the script, also for the pods that run.
