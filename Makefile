@@ -89,6 +89,7 @@ verify: generate ## Generate, tidy, vet and lint; fail on any difference to what
 	go -C hack/tools/helm mod tidy
 	go -C hack/tools/ko mod tidy
 	go -C hack/tools/mutation mod tidy
+	go -C hack/tools/s3 mod tidy
 	go -C hack/tools/sbom mod tidy
 	@test -z "$$(git status --porcelain)" || { git status --short; git --no-pager diff; \
 		echo "The files above differ from what is committed: commit what make verify wrote."; exit 1; }
@@ -98,11 +99,11 @@ verify: generate ## Generate, tidy, vet and lint; fail on any difference to what
 ##@ Test
 
 .PHONY: test
-test: unit integration policy metrics fault e2e install-test ## Run all tests.
+test: unit integration policy metrics archive fault e2e install-test ## Run all tests.
 
 .PHONY: unit
 unit: ## Run unit and property tests.
-	go test $$(go list ./... | grep -v -E '/test/(e2e|install|integration|plugin|fault|policy|metrics|release)$$')
+	go test $$(go list ./... | grep -v -E '/test/(e2e|install|integration|plugin|fault|policy|metrics|archive|release)$$')
 	go -C hack/local test ./...
 
 .PHONY: integration
@@ -116,6 +117,10 @@ policy: ## Have the site rules judge good and bad specs, on a control plane.
 .PHONY: metrics
 metrics: ## Test the alerts, and fill the dashboard, with a Prometheus that scrapes an operator.
 	go test ./test/metrics/... -count=1 -timeout 20m $(GINKGO_FLAGS)
+
+.PHONY: archive
+archive: ## Archive logs into files and a real S3 server, and read them back; long ones too with ARCHIVE=all, for half an hour.
+	go test ./test/archive/... -count=1 -timeout 60m $(GINKGO_FLAGS)
 
 .PHONY: fault
 fault: ## Play runs whose operator has faults, against a control plane; a part, or all of it with FAULT=all, for hours.

@@ -9,12 +9,14 @@ import (
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/lru"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
 	"github.com/batchrun/batchrun/controllers/plan"
@@ -50,6 +52,8 @@ type BatchRunReconciler struct {
 	Live client.Reader
 	// Logs reads the logs of pods.
 	Logs LogReader
+	// Archive tells of the archive of logs; nil where there is none.
+	Archive LogArchive
 	// Recorder emits Events.
 	Recorder events.EventRecorder
 	// Clock tells the time.
@@ -80,6 +84,14 @@ type BatchRunReconciler struct {
 	behind *flowcontrol.Backoff
 	// tables has the tables of the tasks of runs, by their UIDs.
 	tables *lru.Cache
+}
+
+// LogArchive is the archive of logs, as far as runs speak of it.
+type LogArchive interface {
+	// State tells how the logs of a run fare; nil where nothing is known of them. It waits for nothing.
+	State(run types.UID) *plan.Archived
+	// Changes tells of runs with something new to say of their logs.
+	Changes() <-chan event.TypedGenericEvent[*v1alpha1.BatchRun]
 }
 
 // +kubebuilder:rbac:groups=batchrun.io,resources=batchruns,verbs=get;list;watch;delete

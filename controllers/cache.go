@@ -51,7 +51,7 @@ func CacheOptions(namespaces ...string) cache.Options {
 		DefaultTransform:  cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
 			&batchv1.Job{}: {Label: selector, Transform: slimJob},
-			&corev1.Pod{}: {Label: selector, Transform: slimPod,
+			&corev1.Pod{}: {Label: selector, Transform: SlimPod,
 				Field: fields.OneTermNotEqualSelector("status.phase", string(corev1.PodSucceeded))},
 
 			&appsv1.ControllerRevision{}: {Label: selector},
@@ -69,8 +69,8 @@ func slimJob(object any) (any, error) {
 	return object, nil
 }
 
-// slimPod keeps what tells the task, the state and the outcome of an attempt.
-func slimPod(object any) (any, error) {
+// SlimPod keeps what tells the task, the state and the outcome of an attempt.
+func SlimPod(object any) (any, error) {
 	pod, ok := object.(*corev1.Pod)
 	if !ok {
 		return object, nil

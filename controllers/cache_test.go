@@ -85,7 +85,7 @@ func TestSlimPodTellsTheSameOutcome(t *testing.T) {
 	for name, edit := range cases {
 		t.Run(name, func(t *testing.T) {
 			pod := fullPod(edit)
-			slimmed, err := slimPod(pod.DeepCopy())
+			slimmed, err := SlimPod(pod.DeepCopy())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -113,7 +113,7 @@ func TestSlimPodTellsTheSameOutcome(t *testing.T) {
 }
 
 func TestSlimPodKeepsLittle(t *testing.T) {
-	slimmed, err := slimPod(fullPod(func(*corev1.Pod) {}))
+	slimmed, err := SlimPod(fullPod(func(*corev1.Pod) {}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,9 @@ import (
 // observe gathers the snapshot of a run: its waves and those of their pods that plan asks about.
 func (r *BatchRunReconciler) observe(ctx context.Context, run *v1alpha1.BatchRun) (*plan.Snapshot, error) {
 	s := &plan.Snapshot{Run: run, Limits: r.Limits}
+	if r.Archive != nil {
+		s.Archived = r.Archive.State(run.UID)
+	}
 	s.LastStep, _ = r.steps.get(client.ObjectKeyFromObject(run), r.Clock.Now())
 	var err error
 	if s.Ledger, err = ledger.Decode(run.Status.Waves.Ledger); err != nil {

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
 	"github.com/batchrun/batchrun/controllers/plan"
@@ -52,7 +53,11 @@ func (r *BatchRunReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Mana
 	r.looks.lifetime = 2 * maxLookDelay
 	r.tables = lru.New(maxTables)
 	r.behind = flowcontrol.NewBackOff(staleDelay, maxStaleDelay)
-	return ctrl.NewControllerManagedBy(mgr).
+	of := ctrl.NewControllerManagedBy(mgr)
+	if r.Archive != nil {
+		of.WatchesRawSource(source.Channel(r.Archive.Changes(), &handler.TypedEnqueueRequestForObject[*v1alpha1.BatchRun]{}))
+	}
+	return of.
 		For(&v1alpha1.BatchRun{}).
 		Watches(&batchv1.Job{}, r.jobHandler()).
 		Watches(&appsv1.ControllerRevision{}, ownedHandler()).

@@ -58,6 +58,9 @@ func waveJob(run *v1alpha1.BatchRun, wave plan.NewWave) *batchv1.Job {
 func waveAnnotations(run *v1alpha1.BatchRun, wave plan.NewWave) map[string]string {
 	annotations := map[string]string{
 		v1alpha1.AnnotationTasks: wave.Tasks.String(), v1alpha1.AnnotationTemplate: templateHash(run)}
+	if wave.Attempts != "" {
+		annotations[v1alpha1.AnnotationAttempts] = wave.Attempts
+	}
 	if run.Spec.Parameters != nil {
 		annotations[v1alpha1.AnnotationSweep] = "true"
 	}

@@ -477,12 +477,13 @@ const (
 	KeepNone LogKeep = "None"
 )
 
-// LogPolicy says which log tails the status keeps.
+// LogPolicy says which log tails the status keeps, and which whole logs the archive, where the operator has one.
 //
 // +kubebuilder:validation:MinProperties=1
 type LogPolicy struct {
 	// All: of failed and of succeeded attempts. Failed: of failed ones. None. Default All. The lists they are part
-	// of are capped: status.failures holds the last 20, status.successes the first 5.
+	// of are capped: status.failures holds the last 20, status.successes the first 5. The archive of logs keeps the
+	// whole logs of the same kinds of attempts, of any number.
 	// +optional
 	Keep *LogKeep `json:"keep,omitempty"`
 
@@ -499,4 +500,10 @@ type LogPolicy struct {
 	// +kubebuilder:validation:Maximum=2048
 	// +optional
 	TailBytes *int32 `json:"tailBytes,omitempty"`
+
+	// Archived logs are deleted so many seconds after the run has finished. By default they are kept as long as the
+	// record of the run, the BatchRun, and never longer.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	ArchiveTTLSecondsAfterFinished *int32 `json:"archiveTTLSecondsAfterFinished,omitempty"`
 }

@@ -111,6 +111,15 @@ func (s *BatchRunSpec) UnschedulableDeadline() (deadline time.Duration, ok bool)
 	return time.Duration(*s.Startup.UnschedulableDeadlineSeconds) * time.Second, true
 }
 
+// ArchiveTTL is how long archived logs are kept after the run has finished; ok is false where they are kept as long as
+// its record.
+func (s *BatchRunSpec) ArchiveTTL() (ttl time.Duration, ok bool) {
+	if s.Logs == nil || s.Logs.ArchiveTTLSecondsAfterFinished == nil {
+		return 0, false
+	}
+	return time.Duration(*s.Logs.ArchiveTTLSecondsAfterFinished) * time.Second, true
+}
+
 // LogTail is which tails are kept, and how many lines and bytes of each.
 func (s *BatchRunSpec) LogTail() (keep LogKeep, lines, bytes int) {
 	keep, lines, bytes = KeepAll, DefaultTailLines, DefaultTailBytes

@@ -11,6 +11,9 @@ const (
 	// AnnotationTasks lists the indexes of the tasks that a wave's Job carries, as ranges: 0-99,104.
 	// The task at position i of the list is the Job's completion index i.
 	AnnotationTasks = "batchrun.io/tasks"
+	// AnnotationAttempts tells which attempts of its tasks the pods of a wave's Job are, by execution and number:
+	// 1.2:3,17 2.1:204. Tasks that it does not name have their first attempt.
+	AnnotationAttempts = "batchrun.io/attempts"
 	// AnnotationTemplate is a hash of the spec.template that a wave's Job was made of.
 	AnnotationTemplate = "batchrun.io/template"
 	// AnnotationSweep is on the Job of a wave whose tasks have parameters.

@@ -269,6 +269,9 @@ const (
 	ConditionPacked = "Packed"
 	// ConditionSpecWarning is true while the spec says something that has no effect.
 	ConditionSpecWarning = "SpecWarning"
+	// ConditionLogsArchived is true once the run has finished and the logs of its attempts are archived, and false while
+	// some cannot be stored, or once some were lost. It is there only where the operator has an archive.
+	ConditionLogsArchived = "LogsArchived"
 	// ConditionReady is true once the run is complete (kstatus: Current).
 	ConditionReady = "Ready"
 	// ConditionReconciling is true while the run goes on (kstatus: InProgress).
@@ -339,6 +342,13 @@ const (
 	RunNameTaken = "NameTaken"
 	// RunJobRefused: the API server refused the run's next Job.
 	RunJobRefused = "JobRefused"
+
+	// LogsStored: the logs of all attempts are archived.
+	LogsStored = "Stored"
+	// LogsNotStored: logs cannot be stored now, which is tried again.
+	LogsNotStored = "NotStored"
+	// LogsIncomplete: some logs are not whole, or lost.
+	LogsIncomplete = "Incomplete"
 
 	// PackedPolicyInstalled: the policy that gives each pod its parameters is there.
 	PackedPolicyInstalled = "PolicyInstalled"

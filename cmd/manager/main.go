@@ -56,6 +56,7 @@ type options struct {
 	burst          int
 	tracesTo       string
 	tracesSampled  int
+	archive        archiveOptions
 	log            zap.Options
 }
 
@@ -80,6 +81,15 @@ func bind(flags *flag.FlagSet) *options {
 	flags.StringVar(&o.tracesTo, "tracing-endpoint", "",
 		"Host and port of a collector that takes OpenTelemetry traces by gRPC, without TLS; empty sends none.")
 	flags.IntVar(&o.tracesSampled, "tracing-samples-per-million", 10_000, "Number of reconciles in a million that are traced.")
+	flags.StringVar(&o.archive.url, "log-archive", "",
+		"Where the whole logs of attempts are kept: s3://BUCKET, gs://BUCKET, azblob://CONTAINER or file:///DIRECTORY, with parameters; empty keeps none.")
+	flags.StringVar(&o.archive.spool, "log-archive-spool", "/var/spool/batchrun", "Directory in which logs wait to be stored in the archive.")
+	flags.Int64Var(&o.archive.spoolBytes, "log-archive-spool-bytes", 4<<30, "The most bytes that wait there.")
+	flags.Int64Var(&o.archive.maxBytes, "log-archive-max-bytes", 1<<30,
+		"The most bytes of the logs of one attempt that are archived; of longer ones the middle is left out.")
+	flags.IntVar(&o.archive.maxFollowed, "log-archive-max-followed", 1000,
+		"The most pods whose logs are read while they run. Those of others are read once they end.")
+	flags.StringVar(&o.archive.serveOn, "log-archive-bind-address", "0", "Address of the API that serves archived logs, such as :9443; 0 serves none.")
 	o.log.BindFlags(flags)
 	return o
 }
@@ -113,6 +123,9 @@ func (o *options) check() error {
 		return fmt.Errorf("--kube-api-qps and --kube-api-burst must be above 0, are %g and %d", o.qps, o.burst)
 	case o.tracesSampled < 0:
 		return fmt.Errorf("--tracing-samples-per-million must not be negative, is %d", o.tracesSampled)
+	}
+	if err := o.archive.check(); err != nil {
+		return err
 	}
 	for name, address := range map[string]string{
 		"metrics-bind-address": o.metricsAddress, "health-probe-bind-address": o.probeAddress, "tracing-endpoint": o.tracesTo,
@@ -213,10 +226,15 @@ func run(o options) error {
 	if err := ready.reaches(ctx); err != nil {
 		return err
 	}
+	logArchive, err := collectLogs(ctx, mgr, config, o.archive, namespaces)
+	if err != nil {
+		return err
+	}
 	reconciler := &controllers.BatchRunReconciler{
 		Client:     mgr.GetClient(),
 		Live:       mgr.GetAPIReader(),
 		Logs:       controllers.PodLogs{Client: clientset},
+		Archive:    logArchive,
 		Recorder:   mgr.GetEventRecorder("batchrun"),
 		Clock:      clock.RealClock{},
 		Limits:     o.limits,

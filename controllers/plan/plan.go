@@ -45,6 +45,8 @@ type Snapshot struct {
 	// the operator does not.
 	Progress []v1alpha1.TaskProgress
 	NextLook time.Time
+	// Archived is how the archive of logs fares; nil where there is none, or it knows nothing of the run.
+	Archived *Archived
 	// Trouble is what keeps the run from going on, or at least one of its waves from having pods.
 	Trouble Trouble
 	Limits
@@ -132,6 +134,17 @@ type Wave struct {
 	Successes []Pod
 }
 
+// Archived is how the archive of logs fares with those of a run, since this operator started.
+type Archived struct {
+	// Stored is how many attempts have their logs stored, Pending how many have not yet, active ones included.
+	Stored, Pending int
+	// Incomplete is how many attempts have logs that are not whole, or lost. Lacks tells of the last one.
+	Incomplete int
+	Lacks      string
+	// Failing is why logs cannot be stored now.
+	Failing string
+}
+
 // Trouble is what keeps a run from going on: the reason and message of a condition.
 type Trouble struct {
 	Reason, Message string
@@ -217,6 +230,8 @@ type NewWave struct {
 	Parallelism int
 	// Growth is how often the memory of its tasks grew.
 	Growth int
+	// Attempts tells which attempts of its tasks it carries, as ledger.Numbers does.
+	Attempts string
 	// Parameters are the names of the tasks' parameters, and the values where the wave has one task.
 	Parameters parameters.Row
 	// Table tells each pod its task's index and parameters; empty in a wave of one task, whose pod has them written into

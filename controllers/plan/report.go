@@ -33,6 +33,8 @@ const (
 	stuckAfter = 30 * time.Second
 	// leavingInterval is how often to look whether the pods of a deleted Job have ended.
 	leavingInterval = 5 * time.Second
+	// settledAfter is how long after its end a run has no pod that the archive of logs has not seen.
+	settledAfter = 5 * time.Second
 	// unwatchedInterval is how often to look at a Job that no watch tells of.
 	unwatchedInterval = 30 * time.Second
 	// maxConditionBytes bounds the message of a condition, maxNoteBytes that of an Event: the API server takes no more.
@@ -60,6 +62,7 @@ func (p *planner) report() {
 	p.Urgent = s.Phase != before || p.finished()
 	p.Awaited = p.awaited()
 	p.keepProgress()
+	p.keepArchived()
 	p.warn()
 	p.keepPacking()
 	p.summarize()
@@ -79,6 +82,36 @@ func (p *planner) keepProgress() {
 	}
 	if !p.NextLook.IsZero() {
 		p.wake(p.NextLook)
+	}
+}
+
+// keepArchived says how the archive of logs fares: once something goes wrong, and once all is stored.
+func (p *planner) keepArchived() {
+	a := p.Archived
+	if a == nil {
+		return
+	}
+	failing := ""
+	if a.Failing != "" {
+		failing = fmt.Sprintf("the logs of %s are not stored yet, which is tried again: %s", counted(a.Pending, "attempt"), a.Failing)
+	}
+	before := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionLogsArchived)
+	switch settled := a.Pending == 0 && p.finished(); {
+	case a.Incomplete > 0:
+		message := fmt.Sprintf("the logs of %s are incomplete or lost, the last: %s", counted(a.Incomplete, "attempt"), a.Lacks)
+		if failing != "" {
+			message += "; " + failing
+		}
+		p.setCondition(v1alpha1.ConditionLogsArchived, false, v1alpha1.LogsIncomplete, message)
+	case failing != "":
+		p.setCondition(v1alpha1.ConditionLogsArchived, false, v1alpha1.LogsNotStored, failing)
+	case before != nil && before.Reason == v1alpha1.LogsIncomplete: // as an earlier operator found
+	case settled && p.now.Before(p.Status.CompletionTime.Add(settledAfter)):
+		p.wake(p.Status.CompletionTime.Add(settledAfter))
+	case settled:
+		p.setCondition(v1alpha1.ConditionLogsArchived, true, v1alpha1.LogsStored, "the logs of all attempts are archived")
+	default:
+		p.dropCondition(v1alpha1.ConditionLogsArchived)
 	}
 }
 

@@ -107,6 +107,7 @@ func (p *planner) startWaves(tasks []int, room int) (started int) {
 		wave := p.newWave(tasks, room-started)
 		wave.Number = int(p.Status.Waves.Next) + len(p.Start)
 		wave.Parallelism = min(room-started, wave.Tasks.Len())
+		wave.Attempts = p.Ledger.Numbers(wave.Tasks)
 		wave.Growth = int(p.ledger[tasks[0]].Growth)
 		p.Start = append(p.Start, wave)
 		started += wave.Parallelism

@@ -138,12 +138,45 @@ func TestNamespaced(t *testing.T) {
 	}
 }
 
+func TestArchiveValues(t *testing.T) {
+	rendered := render(t, "elsewhere", "--set", "logArchive.url=gs://b,logArchive.secret=keys,logArchive.spoolBytes=8388608,logArchive.ports={9000}",
+		"--set", "serviceAccount.annotations.role=r")
+	if text := fmt.Sprint(rendered); !strings.Contains(text, "sizeLimit:9437184") || !strings.Contains(text, "port:9000") ||
+		!strings.Contains(text, "annotations:map[role:r]") || !strings.Contains(text, "map[name:keys optional:false]") {
+		t.Error(text)
+	}
+}
+
 func TestPrometheus(t *testing.T) {
 	rendered := render(t, "batchrun-system", "--set", "metrics.serviceMonitor=true,metrics.rules=true")
 	for key, object := range kustomize(t, "prometheus") {
 		if diff := cmp.Diff(object, rendered[key]); diff != "" {
 			t.Errorf("%s: kustomize (-) and chart (+) differ:\n%s", key, diff)
 		}
+	}
+}
+
+// archive are the values of an archive of logs.
+const archive = "logArchive.url=s3://batchrun-logs?region=eu-west-1"
+
+func TestArchive(t *testing.T) {
+	rendered := render(t, "batchrun-system", "--set", archive)
+	rendered.crd(t)
+	same(t, rendered, kustomize(t, "archive").without(t, namespaceKey))
+}
+
+// The API that serves the archive is one for the whole cluster.
+func TestNamespacedArchiveHasNoAPI(t *testing.T) {
+	rendered := render(t, "default", "--set", "namespaced=true", "--set", archive)
+	plain := render(t, "default", "--set", "namespaced=true")
+	for key := range rendered {
+		if plain[key] == nil {
+			t.Errorf("%s is there", key)
+		}
+	}
+	if diff := cmp.Diff(render(t, "default", "--set", "logArchive.api.enabled=false", "--set", archive)["NetworkPolicy batchrun-operator"],
+		render(t, "default")["NetworkPolicy batchrun-operator"]); diff != "" {
+		t.Errorf("without the API its port is open:\n%s", diff)
 	}
 }
 
@@ -193,6 +226,7 @@ func TestSchemaRefuses(t *testing.T) {
 		"image.digest=latest":                   "'/image/digest'",
 		"podSpec.containers[0].name=x":          "'/podSpec/containers'",
 		"networkPolicy.apiServerPorts[0]=70000": "'/networkPolicy/apiServerPorts/0'",
+		"logArchive.url=ftp://logs":             "'/logArchive/url'",
 		"namespaced=team-a":                     "'/namespaced'",
 	}
 	args := []string{"template", chart}

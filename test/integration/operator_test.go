@@ -118,8 +118,13 @@ func withoutBatchRuns(r *http.Request, next http.RoundTripper) (*http.Response, 
 
 // withoutPolicies is an API server that has no MutatingAdmissionPolicy.
 func withoutPolicies(r *http.Request, next http.RoundTripper) (*http.Response, error) {
-	if r.URL.Path != "/apis/admissionregistration.k8s.io/v1" {
+	switch r.URL.Path {
+	default:
 		return next.RoundTrip(r)
+	case "/apis": // asked as clients of old ask, it does not tell what is in a group
+		r.Header.Set("Accept", "application/json")
+		return next.RoundTrip(r)
+	case "/apis/admissionregistration.k8s.io/v1":
 	}
 	r.Header.Set("Accept", "application/json")
 	r.Header.Del("Accept-Encoding")

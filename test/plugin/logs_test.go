@@ -51,7 +51,7 @@ var _ = Describe("logs", func() {
 
 		f.archived("run", func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprintf(w, "archived: %s\n", r.URL.RawQuery) })
 		Expect(f.run("logs", "run", "--task", "1", "--tail", "5", "-c", "main")).To(Equal(
-			result{"archived: attempt=1&container=main&tailLines=5&task=1\n", "task 1, attempt 1: from the archive\n", 0}))
+			result{"archived: attempt=1&container=main&execution=1&tailLines=5&task=1\n", "task 1, attempt 1: from the archive\n", 0}))
 
 		f.archived("run", status(http.StatusNotFound, "NotFound", "no log of attempt 1; there are: 2, 3"))
 		missing := f.run("logs", "run", "--task", "1")

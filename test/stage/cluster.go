@@ -126,6 +126,9 @@ func installRoles() {
 	Expect(err).NotTo(HaveOccurred(), out)
 }
 
+// Kubeconfig is the path of the kubeconfig of the suite's cluster, for an admin.
+func Kubeconfig() string { return kubeconfig }
+
 // Kubectl returns what kubectl printed, on either output.
 func Kubectl(stdin string, args ...string) (string, error) {
 	cmd := exec.CommandContext(Ctx, kubectlPath, append([]string{"--kubeconfig", kubeconfig}, args...)...)

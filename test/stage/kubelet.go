@@ -36,6 +36,11 @@ type Kubelet struct {
 	// seen counts the pods of each task.
 	seen map[int]int
 	peak int
+	// patched are the versions of pods whose status was written; only the loop uses it.
+	patched map[types.UID]string
+	// says is what the containers say, voices since when which pod has.
+	says   func(task, attempt int, container string) Speech
+	voices map[types.UID]*Voice
 	// faults are what a kubelet should never see.
 	faults []string
 }
@@ -56,6 +61,7 @@ func startKubeletOn(ctx context.Context, cluster *rest.Config, namespace string,
 	k := &Kubelet{
 		namespace: namespace, client: watching, rescripted: make(chan struct{}, 1), script: s,
 		pods: map[types.UID]*corev1.Pod{}, attempts: map[types.UID]Attempt{}, seen: map[int]int{},
+		voices: map[types.UID]*Voice{}, patched: map[types.UID]string{},
 	}
 	go k.play(ctx, follow(ctx, watching, &corev1.PodList{}, namespace))
 	return k
@@ -95,6 +101,7 @@ func (k *Kubelet) note(event watch.EventType, pod *corev1.Pod) {
 	}
 	k.pods[pod.UID] = pod
 	k.peak = max(k.peak, k.unfinished())
+	defer k.listen(pod)
 	if _, known := k.attempts[pod.UID]; known || pod.Spec.NodeName == "" {
 		return
 	}
@@ -123,7 +130,14 @@ func (k *Kubelet) run(ctx context.Context, pod *corev1.Pod) {
 		}
 	}
 	if !equality.Semantic.DeepEqual(pod.Status, changed.Status) {
-		k.tolerate(ctx, k.client.Status().Patch(ctx, changed, client.StrategicMergeFrom(pod)))
+		if k.patched[pod.UID] == pod.ResourceVersion {
+			return // the watch is about to bring it back
+		}
+		err := k.client.Status().Patch(ctx, changed, client.StrategicMergeFrom(pod))
+		if err == nil && changed.ResourceVersion != pod.ResourceVersion {
+			k.patched[pod.UID] = pod.ResourceVersion
+		}
+		k.tolerate(ctx, err)
 		return // the watch brings it back
 	}
 	if pod.DeletionTimestamp != nil && *pod.DeletionGracePeriodSeconds > 0 {

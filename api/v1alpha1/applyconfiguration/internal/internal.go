@@ -269,6 +269,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.batchrun.batchrun.api.v1alpha1.LogPolicy
   map:
     fields:
+    - name: archiveTTLSecondsAfterFinished
+      type:
+        scalar: numeric
     - name: keep
       type:
         namedType: com.github.batchrun.batchrun.api.v1alpha1.LogKeep

@@ -20,6 +20,8 @@ import (
 type logQuery struct {
 	Namespace, Run string
 	Task, Attempt  int
+	// Execution is that of the attempt.
+	Execution int
 	// Container is "" for the one that kubectl logs shows.
 	Container string
 	// TailLines is how many lines of the end are wanted; negative for all.
@@ -45,8 +47,12 @@ func openArchive(c *cluster) archive { return archiveAPI{c.config} }
 
 // Open implements archive.
 func (a archiveAPI) Open(ctx context.Context, query logQuery) (io.ReadCloser, error) {
-	if ok, err := a.served(ctx); err != nil || !ok {
-		return nil, errors.Join(errNoArchive, err)
+	ok, err := a.served(ctx)
+	switch {
+	case err != nil:
+		return nil, err
+	case !ok:
+		return nil, errNoArchive
 	}
 	config := rest.CopyConfig(a.config)
 	config.APIPath, config.GroupVersion = "/apis", &archiveVersion
@@ -56,7 +62,8 @@ func (a archiveAPI) Open(ctx context.Context, query logQuery) (io.ReadCloser, er
 		return nil, err
 	}
 	request := api.Get().Namespace(query.Namespace).Resource("batchruns").Name(query.Run).SubResource("log").
-		Param("task", strconv.Itoa(query.Task)).Param("attempt", strconv.Itoa(query.Attempt))
+		Param("task", strconv.Itoa(query.Task)).Param("attempt", strconv.Itoa(query.Attempt)).
+		Param("execution", strconv.Itoa(query.Execution))
 	if query.Container != "" {
 		request.Param("container", query.Container)
 	}

@@ -49,8 +49,9 @@ func (r *logReader) show(ctx context.Context, attempt record.Attempt, out io.Wri
 		}
 		r.note("%sthe log of pod %s cannot be read: %s", which, attempt.Pod.Name, err)
 	}
+	task, _ := r.run.Task(attempt.Task)
 	stream, err := r.archive.Open(ctx, logQuery{Namespace: r.run.Namespace, Run: r.run.Name,
-		Task: attempt.Task, Attempt: attempt.Number, Container: r.options.container, TailLines: r.options.tail})
+		Task: attempt.Task, Execution: task.Execution, Attempt: attempt.Number, Container: r.options.container, TailLines: r.options.tail})
 	if err == nil {
 		defer stream.Close()
 		r.note("%sfrom the archive", which)

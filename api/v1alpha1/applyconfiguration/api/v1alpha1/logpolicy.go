@@ -9,10 +9,11 @@ import (
 // LogPolicyApplyConfiguration represents a declarative configuration of the LogPolicy type for use
 // with apply.
 //
-// LogPolicy says which log tails the status keeps.
+// LogPolicy says which log tails the status keeps, and which whole logs the archive, where the operator has one.
 type LogPolicyApplyConfiguration struct {
 	// All: of failed and of succeeded attempts. Failed: of failed ones. None. Default All. The lists they are part
-	// of are capped: status.failures holds the last 20, status.successes the first 5.
+	// of are capped: status.failures holds the last 20, status.successes the first 5. The archive of logs keeps the
+	// whole logs of the same kinds of attempts, of any number.
 	Keep *apiv1alpha1.LogKeep `json:"keep,omitempty"`
 	// At most so many lines of a log's end are kept. Default and maximum 80: the kubelet keeps no more of a pod
 	// that is gone.
@@ -20,6 +21,9 @@ type LogPolicyApplyConfiguration struct {
 	// At most so many bytes of a log's end are kept. Default and maximum 2048: the kubelet keeps no more of a pod
 	// that is gone.
 	TailBytes *int32 `json:"tailBytes,omitempty"`
+	// Archived logs are deleted so many seconds after the run has finished. By default they are kept as long as the
+	// record of the run, the BatchRun, and never longer.
+	ArchiveTTLSecondsAfterFinished *int32 `json:"archiveTTLSecondsAfterFinished,omitempty"`
 }
 
 // LogPolicyApplyConfiguration constructs a declarative configuration of the LogPolicy type for use with
@@ -49,5 +53,13 @@ func (b *LogPolicyApplyConfiguration) WithTailLines(value int32) *LogPolicyApply
 // If called multiple times, the TailBytes field is set to the value of the last call.
 func (b *LogPolicyApplyConfiguration) WithTailBytes(value int32) *LogPolicyApplyConfiguration {
 	b.TailBytes = &value
+	return b
+}
+
+// WithArchiveTTLSecondsAfterFinished sets the ArchiveTTLSecondsAfterFinished field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ArchiveTTLSecondsAfterFinished field is set to the value of the last call.
+func (b *LogPolicyApplyConfiguration) WithArchiveTTLSecondsAfterFinished(value int32) *LogPolicyApplyConfiguration {
+	b.ArchiveTTLSecondsAfterFinished = &value
 	return b
 }

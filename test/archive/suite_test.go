@@ -1,0 +1,350 @@
+// Package archive plays runs whose logs are archived, and reads them back: into files and into a real S3 server
+// (versitygw), which is killed, slow, full, or fails halfway; by operators that are killed; long logs, many short ones,
+// and those of evicted pods. It runs against a control plane without nodes, as test/integration does, whose API server
+// reads logs from a kubelet of the tests' own. ARCHIVE=all plays long ones too, for half an hour.
+package archive
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/batchrun/batchrun/api/v1alpha1"
+	"github.com/batchrun/batchrun/controllers/archive"
+	. "github.com/batchrun/batchrun/test/stage"
+)
+
+func TestArchive(t *testing.T) {
+	RegisterFailHandler(Fail)
+	RunSpecs(t, "archive")
+}
+
+// all is true where the long ones are played too.
+var all = os.Getenv("ARCHIVE") == "all"
+
+var (
+	logServer *LogServer
+	// folder has what is built, and a kubeconfig of the operator.
+	folder string
+)
+
+var _ = BeforeSuite(func() {
+	SetUp("archive")
+	logServer = ServeLogs("archive")
+	var err error
+	folder, err = os.MkdirTemp("", "batchrun-archive-")
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(os.RemoveAll, folder)
+	build(Root, "manager", "./cmd/manager")
+	build(filepath.Join(Root, "hack", "tools", "s3"), "versitygw", "github.com/versity/versitygw/cmd/versitygw")
+	SuiteCluster().OperatorKubeconfig(filepath.Join(folder, "kubeconfig"))
+})
+
+func build(directory, name, from string) {
+	GinkgoHelper()
+	cmd := exec.CommandContext(Ctx, "go", "build", "-o", filepath.Join(folder, name), from)
+	cmd.Dir = directory
+	out, err := cmd.CombinedOutput()
+	Expect(err).NotTo(HaveOccurred(), string(out))
+}
+
+// process is a program that runs until it is killed.
+type process struct {
+	cmd   *exec.Cmd
+	ended chan struct{}
+}
+
+func start(name string, env []string, flags ...string) *process {
+	GinkgoHelper()
+	log, err := os.CreateTemp(folder, name+"-*.log")
+	Expect(err).NotTo(HaveOccurred())
+	defer log.Close()
+	p := &process{cmd: exec.CommandContext(context.Background(), filepath.Join(folder, name), flags...), ended: make(chan struct{})}
+	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = append(os.Environ(), env...), log, log
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // also when the tests are killed
+	Expect(p.cmd.Start()).To(Succeed())
+	go func() {
+		_ = p.cmd.Wait() // it was killed
+		close(p.ended)
+	}()
+	DeferCleanup(func() {
+		p.kill()
+		text, err := os.ReadFile(log.Name())
+		Expect(err).NotTo(HaveOccurred())
+		Expect(string(text)).NotTo(ContainSubstring("panic:"))
+		if CurrentSpecReport().Failed() {
+			AddReportEntry(filepath.Base(log.Name()), string(text[max(0, len(text)-8000):]))
+		}
+	})
+	return p
+}
+
+func (p *process) kill() {
+	GinkgoHelper()
+	_ = p.cmd.Process.Kill() // it may have ended
+	Eventually(p.ended).Should(BeClosed())
+}
+
+// end lets it end as Kubernetes does.
+func (p *process) end() {
+	GinkgoHelper()
+	Expect(p.cmd.Process.Signal(syscall.SIGTERM)).To(Succeed())
+	Eventually(p.ended).Should(BeClosed())
+}
+
+// peak is the most memory that it had, in MiB.
+func (p *process) peak() int { return StatusField(p.cmd.Process.Pid, "VmHWM") / 1024 }
+
+// play is a namespace whose pods speak, and the archive of their logs.
+type play struct {
+	*Scene
+	url, spool string
+	metrics    string
+	flags      []string
+	operator   *process
+	store      *archive.Store
+}
+
+// newPlay plays the script, and archives into the URL.
+func newPlay(script Script, says func(task, attempt int, container string) Speech, url string, flags ...string) *play {
+	GinkgoHelper()
+	p := &play{Scene: SuiteCluster().NewScene(script), url: url, spool: GinkgoT().TempDir(), flags: flags}
+	p.Kubelet.Speak(says)
+	ctx, cancel := context.WithCancel(Ctx)
+	DeferCleanup(func() { cancel() })
+	p.Kubelet.Beat(ctx, 200*time.Millisecond)
+	var err error
+	p.store, err = archive.Open(Ctx, url)
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(p.store.Close)
+	p.startOperator()
+	return p
+}
+
+func (p *play) startOperator() {
+	GinkgoHelper()
+	p.metrics = freeAddress()
+	p.operator = start("manager", []string{"KUBECONFIG=" + filepath.Join(folder, "kubeconfig")}, append([]string{
+		"--namespaces=" + p.Namespace, "--health-probe-bind-address=0", "--metrics-secure=false", "--metrics-bind-address=" + p.metrics,
+		"--log-archive=" + p.url, "--log-archive-spool=" + p.spool}, p.flags...)...)
+}
+
+// freeAddress is one of this machine on which nothing listens.
+func freeAddress() string {
+	GinkgoHelper()
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	Expect(err).NotTo(HaveOccurred())
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+// metric reads a metric of the operator.
+func (p *play) metric(name string) (float64, error) {
+	request, err := http.NewRequestWithContext(Ctx, http.MethodGet, "http://"+p.metrics+"/metrics", nil)
+	if err != nil {
+		return 0, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0, err
+	}
+	defer response.Body.Close()
+	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
+		if value, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
+			return strconv.ParseFloat(value, 64)
+		}
+	}
+	return 0, fmt.Errorf("no metric %s", name)
+}
+
+// create creates a run of this spec.
+func (p *play) create(name, spec string) *v1alpha1.BatchRun {
+	GinkgoHelper()
+	run := &v1alpha1.BatchRun{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: name}}
+	Expect(yaml.UnmarshalStrict([]byte(spec), &run.Spec)).To(Succeed())
+	pod := &run.Spec.Template.Spec
+	if len(pod.Containers) == 0 {
+		pod.Containers = []corev1.Container{{Name: "main"}}
+	}
+	for _, containers := range [][]corev1.Container{pod.InitContainers, pod.Containers} {
+		for i := range containers {
+			containers[i].Image = "example"
+		}
+	}
+	pod.NodeSelector = map[string]string{corev1.LabelHostname: NodeName}
+	Expect(K8sClient.Create(Ctx, run)).To(Succeed())
+	return run
+}
+
+func (p *play) get(name string) *v1alpha1.BatchRun {
+	run := p.History.Latest()[name]
+	if run == nil {
+		return &v1alpha1.BatchRun{}
+	}
+	return run
+}
+
+// becomes waits until the run is in this phase.
+func (p *play) becomes(name string, phase v1alpha1.Phase, within ...any) {
+	GinkgoHelper()
+	Eventually(func() v1alpha1.Phase { return p.get(name).Status.Phase }, within...).Should(Equal(phase))
+}
+
+// says is the run's condition LogsArchived.
+func (p *play) says(name string) metav1.Condition {
+	if c := meta.FindStatusCondition(p.get(name).Status.Conditions, v1alpha1.ConditionLogsArchived); c != nil {
+		return *c
+	}
+	return metav1.Condition{}
+}
+
+// saysSo waits until the run's condition LogsArchived has this reason.
+func (p *play) saysSo(name, reason string, within ...any) metav1.Condition {
+	GinkgoHelper()
+	Eventually(func() string { return p.says(name).Reason }, within...).Should(Equal(reason))
+	return p.says(name)
+}
+
+// removePods deletes the pods of the run's Jobs, as the end of the run's time to live does.
+func (p *play) removePods() {
+	GinkgoHelper()
+	Expect(K8sClient.DeleteAllOf(Ctx, &corev1.Pod{}, client.InNamespace(p.Namespace), client.GracePeriodSeconds(0))).To(Succeed())
+	Eventually(func(g Gomega) {
+		var pods corev1.PodList
+		g.Expect(K8sClient.List(Ctx, &pods, client.InNamespace(p.Namespace))).To(Succeed())
+		g.Expect(pods.Items).To(BeEmpty())
+	}).Should(Succeed())
+}
+
+// archived are the stored attempts of a run, by the UIDs of their pods.
+func (p *play) archived(run *v1alpha1.BatchRun, tasks int) map[string]archive.Attempt {
+	GinkgoHelper()
+	found := map[string]archive.Attempt{}
+	for task := range tasks {
+		attempts, err := p.store.Attempts(Ctx, run.UID, task)
+		Expect(err).NotTo(HaveOccurred())
+		for _, a := range attempts {
+			Expect(a.Task).To(Equal(task))
+			found[string(a.PodUID)] = a
+		}
+	}
+	return found
+}
+
+// readBack reads all that the pods of a run said back from the archive, and returns the stored attempts.
+func (p *play) readBack(run *v1alpha1.BatchRun, tasks int) map[string]archive.Attempt {
+	GinkgoHelper()
+	found := p.archived(run, tasks)
+	voices := p.Kubelet.Voices()
+	Expect(voices).NotTo(BeEmpty())
+	var missing []string
+	for _, v := range voices {
+		a, ok := found[string(v.UID)]
+		if !ok {
+			missing = append(missing, fmt.Sprintf("task %d, attempt %d, pod %s", v.Task, v.Attempt, v.Pod))
+			continue
+		}
+		for _, container := range a.Containers {
+			Expect(container.Partial).To(BeFalse(), "pod %s: %s", v.Pod, container.Message)
+			p.compare(v, a, container)
+		}
+	}
+	Expect(missing).To(BeEmpty(), "%d of %d", len(missing), len(voices))
+	return found
+}
+
+// compare expects the archived log of a container to be what it said.
+func (p *play) compare(v Voice, a archive.Attempt, container archive.Container) {
+	GinkgoHelper()
+	log, err := p.store.Read(Ctx, a, container.Name)
+	Expect(err).NotTo(HaveOccurred())
+	defer log.Close()
+	same, n, err := equal(log, p.Kubelet.Said(v, container.Name))
+	Expect(err).NotTo(HaveOccurred())
+	Expect(same).To(BeTrue(), "the log of %s in pod %s, task %d, differs after %d bytes", container.Name, v.Pod, v.Task, n)
+	Expect(container.Bytes).To(Equal(n))
+}
+
+// equal compares two streams.
+func equal(a, b io.Reader) (same bool, n int64, err error) {
+	left, right := bufio.NewReaderSize(a, 64<<10), bufio.NewReaderSize(b, 64<<10)
+	x, y := make([]byte, 64<<10), make([]byte, 64<<10)
+	for {
+		i, err := io.ReadFull(left, x)
+		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+			return false, n, err
+		}
+		j, err := io.ReadFull(right, y)
+		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+			return false, n, err
+		}
+		if !bytes.Equal(x[:i], y[:j]) {
+			return false, n, nil
+		}
+		if n += int64(i); i < len(x) {
+			return true, n, nil
+		}
+	}
+}
+
+// linesOf says so many lines that tell whose they are.
+func linesOf(n int) func(task, attempt int, container string) Speech {
+	return func(task, attempt int, container string) Speech {
+		return Says(n, func(i int) []byte {
+			return fmt.Appendf(nil, "task %d, attempt %d, %s: line %d\n", task, attempt, container, i)
+		})
+	}
+}
+
+// slowly says a line at a time.
+func slowly(every time.Duration, n int) func(task, attempt int, container string) Speech {
+	return func(task, attempt int, container string) Speech {
+		speech := linesOf(n)(task, attempt, container)
+		speech.Every = every
+		return speech
+	}
+}
+
+// files is the URL of an archive in files of the test.
+func files() string {
+	GinkgoHelper()
+	return "file://" + filepath.Join(GinkgoT().TempDir(), "archive")
+}
+
+// everyContainer has the other containers fare like the first, and the init containers end before.
+func everyContainer(fate Fate) Fate {
+	return func(pod *corev1.Pod) {
+		fate(pod)
+		first := pod.Status.ContainerStatuses[0]
+		pod.Status.ContainerStatuses, pod.Status.InitContainerStatuses = nil, nil
+		for _, c := range pod.Spec.InitContainers {
+			pod.Status.InitContainerStatuses = append(pod.Status.InitContainerStatuses, corev1.ContainerStatus{Name: c.Name, Image: c.Image,
+				State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Reason: "Completed"}}})
+		}
+		for _, c := range pod.Spec.Containers {
+			status := first
+			status.Name = c.Name
+			pod.Status.ContainerStatuses = append(pod.Status.ContainerStatuses, status)
+		}
+	}
+}
