@@ -80,7 +80,7 @@ func collectLogs(
 	if err != nil {
 		return nil, fmt.Errorf("--log-archive-spool: %w", err)
 	}
-	if err := serveLogs(mgr, store, o.serveOn); err != nil {
+	if err := serveLogs(ctx, mgr, store, o.serveOn); err != nil {
 		return nil, err
 	}
 	if err := collector.Register(metrics.Registry); err != nil {

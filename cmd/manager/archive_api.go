@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net"
 
@@ -11,11 +12,11 @@ import (
 )
 
 // serveLogs has the manager serve the archived logs on an address; 0 serves none.
-func serveLogs(mgr ctrl.Manager, logs archiveapi.Logs, address string) error {
+func serveLogs(ctx context.Context, mgr ctrl.Manager, logs archiveapi.Logs, address string) error {
 	if address == "0" {
 		return nil
 	}
-	listener, err := net.Listen("tcp", address)
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
 		return fmt.Errorf("--log-archive-bind-address: %w", err)
 	}

@@ -82,14 +82,16 @@ func bind(flags *flag.FlagSet) *options {
 		"Host and port of a collector that takes OpenTelemetry traces by gRPC, without TLS; empty sends none.")
 	flags.IntVar(&o.tracesSampled, "tracing-samples-per-million", 10_000, "Number of reconciles in a million that are traced.")
 	flags.StringVar(&o.archive.url, "log-archive", "",
-		"Where the whole logs of attempts are kept: s3://BUCKET, gs://BUCKET, azblob://CONTAINER or file:///DIRECTORY, with parameters; empty keeps none.")
+		"Where the whole logs of attempts are kept: s3://BUCKET, gs://BUCKET, azblob://CONTAINER or file:///DIRECTORY, "+
+			"with parameters; empty keeps none.")
 	flags.StringVar(&o.archive.spool, "log-archive-spool", "/var/spool/batchrun", "Directory in which logs wait to be stored in the archive.")
 	flags.Int64Var(&o.archive.spoolBytes, "log-archive-spool-bytes", 4<<30, "The most bytes that wait there.")
 	flags.Int64Var(&o.archive.maxBytes, "log-archive-max-bytes", 1<<30,
 		"The most bytes of the logs of one attempt that are archived; of longer ones the middle is left out.")
 	flags.IntVar(&o.archive.maxFollowed, "log-archive-max-followed", 1000,
 		"The most pods whose logs are read while they run. Those of others are read once they end.")
-	flags.StringVar(&o.archive.serveOn, "log-archive-bind-address", "0", "Address of the API that serves archived logs, such as :9443; 0 serves none.")
+	flags.StringVar(&o.archive.serveOn, "log-archive-bind-address", "0",
+		"Address of the API that serves archived logs, such as :9443; 0 serves none.")
 	o.log.BindFlags(flags)
 	return o
 }

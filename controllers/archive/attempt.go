@@ -55,7 +55,7 @@ func (c *Collector) attemptOf(ctx context.Context, t *tracked) (wanted bool, err
 	position, numberErr := strconv.Atoi(pod.Annotations[batchv1.JobCompletionIndexAnnotation])
 	if err != nil || numberErr != nil || position < 0 || position >= tasks.Len() {
 		logf.FromContext(ctx).Info("log not archived: its Job does not tell which task it is of", "pod", pod.Name, "namespace", pod.Namespace)
-		return false, nil
+		return false, nil //nolint:nilerr // to try again would be of no use
 	}
 	t.attempt = Attempt{
 		Namespace: run.Namespace, Run: run.Name, RunUID: run.UID, Task: tasks.At(position),

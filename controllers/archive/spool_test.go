@@ -3,6 +3,7 @@ package archive
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,7 +19,7 @@ func readAll(g Gomega, l *logFile) string {
 	g.Expect(err).NotTo(HaveOccurred())
 	defer file.Close()
 	reader, err := gzip.NewReader(file)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return ""
 	}
 	g.Expect(err).NotTo(HaveOccurred())

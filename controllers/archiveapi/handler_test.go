@@ -346,7 +346,7 @@ func TestAReaderWhoLeavesOrStalls(t *testing.T) {
 	path := api + "/namespaces/team/batchruns/train/log?task=3"
 
 	server := serve(t, p, nil)
-	p.texts["train-3-1-2/main"] = func(ctx context.Context) io.Reader { return io.MultiReader(endlessFor(1<<20), waits(ctx)) }
+	p.texts["train-3-1-2/main"] = func(ctx context.Context) io.Reader { return io.MultiReader(endlessFor(ctx, 1<<20), waits(ctx)) }
 	ctx, cancel := context.WithCancel(t.Context())
 	response := get(ctx, t, server, "me", path)
 	g.Expect(response.StatusCode).To(Equal(http.StatusOK))
@@ -361,12 +361,12 @@ func TestAReaderWhoLeavesOrStalls(t *testing.T) {
 	g.Eventually(p.open).WithTimeout(10*time.Second).Should(BeZero(), "nobody takes what is sent")
 }
 
-func endlessFor(n int64) io.Reader { return io.LimitReader(endless(context.Background()), n) }
+func endlessFor(ctx context.Context, n int64) io.Reader { return io.LimitReader(endless(ctx), n) }
 
 func TestTooManyReaders(t *testing.T) {
 	g := NewWithT(t)
 	p := stage()
-	p.texts["train-3-1-2/main"] = func(ctx context.Context) io.Reader { return io.MultiReader(endlessFor(1<<16), waits(ctx)) }
+	p.texts["train-3-1-2/main"] = func(ctx context.Context) io.Reader { return io.MultiReader(endlessFor(ctx, 1<<16), waits(ctx)) }
 	server := serve(t, p, nil)
 	path := api + "/namespaces/team/batchruns/train/log?task=3"
 	var leave []context.CancelFunc

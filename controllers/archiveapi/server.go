@@ -16,7 +16,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -197,7 +197,7 @@ func isLog(info *request.RequestInfo) bool {
 }
 
 // segment is true for what can stand for a name in the path of a request, as this one has to for the API server.
-func segment(name string) bool { return name != "" && len(path.IsValidPathSegmentName(name)) == 0 }
+func segment(name string) bool { return name != "" && len(content.IsPathSegmentName(name)) == 0 }
 
 // frontProxy knows the API server when it passes on a request, and for whom. It reads how from a ConfigMap, which it
 // watches. (k8s.io/apiserver's server/options does the same, and brings an etcd client along.)

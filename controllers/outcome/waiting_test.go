@@ -99,7 +99,7 @@ func TestWaitingSince(t *testing.T) {
 		"a sidecar that was restarted does not reset this":  {podWith(pending, scheduledAt(8), sidecarContainer("proxy", exited(1, "", "", 600)), main), at(8).Time},
 		"a pod without the condition since the kubelet saw": {podWith(pending, func(pod *corev1.Pod) { pod.Status.StartTime = ptr.To(at(9)) }, main), at(9).Time},
 		"a pod that tells nothing since it was created":     {podWith(pending, main), at(0).Time},
-		"a lost pod since its sandbox was":                  {podWith(pending, scheduledAt(8), sandbox(false), container("main", created())), at(20).Time},
+		"a lost pod since its sandbox was":                  {podWith(pending, scheduledAt(9), sandbox(false), container("main", created())), at(20).Time},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := WaitingFor(test.pod); !got.Since.Equal(test.want) {

@@ -62,7 +62,7 @@ func main() {
 	flag.StringVar(&r.out, "out", "dist", "folder for what is written; it must not exist")
 	names := flag.String("platforms", allPlatforms, "platforms of the plugin; a release has all")
 	flag.Parse()
-	for _, name := range strings.Fields(*names) {
+	for name := range strings.FieldsSeq(*names) {
 		system, architecture, _ := strings.Cut(name, "/")
 		r.platforms = append(r.platforms, platform{system, architecture})
 	}
@@ -346,16 +346,17 @@ func (r *release) krew(context.Context) error {
 	}
 	const start = "  - selector:"
 	entries := strings.Split(parts[1], start)
-	manifest := parts[0]
+	var manifest strings.Builder
+	manifest.WriteString(parts[0])
 	for _, p := range r.platforms {
 		place := strings.ToUpper("SHA256_" + p.system + "_" + p.architecture)
 		i := slices.IndexFunc(entries, func(entry string) bool { return strings.Contains(entry, place) })
 		if i < 0 {
 			return fmt.Errorf("config/krew/batchrun.yaml has no %s", place)
 		}
-		manifest += start + strings.ReplaceAll(entries[i], place, checksum(r.built[p.archive()]))
+		manifest.WriteString(start + strings.ReplaceAll(entries[i], place, checksum(r.built[p.archive()])))
 	}
-	return r.write("krew.yaml", []byte(manifest))
+	return r.write("krew.yaml", []byte(manifest.String()))
 }
 
 // checksums are those of all the rest, for sha256sum -c.

@@ -62,7 +62,7 @@ var _ = Describe("The archive", func() {
 			return everyContainer(Succeeds)
 		}, speech, files())
 		run := p.create("run", `{completions: 4, `+quick+`, template: {spec: {containers: [{name: main}, {name: binary}], initContainers: [{name: prepare}]}}}`)
-		p.becomes("run", v1alpha1.PhaseSucceeded)
+		p.succeeds("run")
 		Expect(p.saysSo("run", v1alpha1.LogsStored).Status).To(Equal(metav1.ConditionTrue))
 		p.removePods()
 		found := p.readBack(run, 4)
@@ -106,7 +106,7 @@ var _ = Describe("The archive", func() {
 		Eventually(p.Kubelet.All).Should(BeEmpty())
 		p.Kubelet.Turn(Always(Succeeds))
 		p.merge(run, `{"spec": {"suspend": false}}`)
-		p.becomes("run", v1alpha1.PhaseSucceeded)
+		p.succeeds("run")
 		p.saysSo("run", v1alpha1.LogsStored)
 		Expect(p.readBack(run, 2)).To(HaveLen(4))
 		Expect(p.attemptsOf(run, 1)).To(ConsistOf("1.1 Deleted", "1.1 Completed"))
@@ -126,7 +126,7 @@ var _ = Describe("The archive", func() {
 		failed := p.create("failed", `{completions: 2, logs: {keep: Failed}, `+quick+`}`)
 		short := p.create("short", `{completions: 2, logs: {archiveTTLSecondsAfterFinished: 0}, `+quick+`}`)
 		for _, name := range []string{"nothing", "failed", "short"} {
-			p.becomes(name, v1alpha1.PhaseSucceeded)
+			p.succeeds(name)
 		}
 		p.saysSo("failed", v1alpha1.LogsStored)
 		Expect(p.attemptsOf(failed, 0)).To(HaveLen(1))
@@ -142,7 +142,7 @@ var _ = Describe("The archive", func() {
 	It("deletes what belongs to runs that are gone, and nothing of other clusters and namespaces", func() {
 		p := newPlay(Always(Succeeds), linesOf(10), files())
 		run := p.create("run", `{completions: 1}`)
-		p.becomes("run", v1alpha1.PhaseSucceeded)
+		p.succeeds("run")
 		p.saysSo("run", v1alpha1.LogsStored)
 		p.operator.end()
 		owner, err := p.store.Owner(Ctx, run.UID)
@@ -182,7 +182,7 @@ var _ = Describe("The archive", func() {
 			return Says(20_000, func(i int) []byte { return fmt.Appendf(nil, "%06d %s\n", i, row) })
 		}, files(), "--log-archive-max-bytes=1048576")
 		run := p.create("run", `{completions: 1}`)
-		p.becomes("run", v1alpha1.PhaseSucceeded)
+		p.succeeds("run")
 		p.saysSo("run", v1alpha1.LogsStored)
 		for _, a := range p.archived(run, 1) {
 			Expect(a.Containers[0].Cut).To(BeTrue())
@@ -216,7 +216,7 @@ var _ = Describe("The archive", func() {
 		p.startOperator()
 		Eventually(func() []string { return p.attemptsOf(run, 1) }, "90s").Should(ContainElement("1.1 Evicted"))
 		p.Kubelet.Turn(Always(Succeeds))
-		p.becomes("run", v1alpha1.PhaseSucceeded)
+		p.succeeds("run")
 		condition := p.saysSo("run", v1alpha1.LogsIncomplete)
 		Expect(condition.Message).To(ContainSubstring(evicted.Name))
 		Eventually(func() map[string]archive.Attempt { return p.archived(run, 3) }).Should(HaveLen(4))
@@ -256,7 +256,7 @@ var _ = Describe("The archive", func() {
 		}
 		p := newPlay(Always(Succeeds), linesOf(20), files())
 		run := p.create("run", fmt.Sprintf(`{completions: %d, parallelism: 500}`, tasks))
-		p.becomes("run", v1alpha1.PhaseSucceeded, time.Duration(tasks)*100*time.Millisecond+time.Minute)
+		p.succeeds("run", time.Duration(tasks)*100*time.Millisecond+time.Minute)
 		p.saysSo("run", v1alpha1.LogsStored, "2m")
 		Expect(p.readBack(run, tasks)).To(HaveLen(tasks))
 		AddReportEntry("memory", fmt.Sprintf("%d short pods: the operator had %d MiB at most", tasks, p.operator.peak()))
@@ -273,7 +273,7 @@ var _ = Describe("The archive", func() {
 			return Says(bytesOf/(len(row)+10), func(i int) []byte { return fmt.Appendf(nil, "%08d %s\n", i, row) })
 		}, startGateway().url(), "--log-archive-max-bytes=2147483648")
 		run := p.create("run", `{completions: 1}`)
-		p.becomes("run", v1alpha1.PhaseSucceeded)
+		p.succeeds("run")
 		p.saysSo("run", v1alpha1.LogsStored, "5m")
 		p.readBack(run, 1)
 		AddReportEntry("memory", fmt.Sprintf("a log of %d MiB: the operator had %d MiB at most", bytesOf>>20, p.operator.peak()))
@@ -293,7 +293,7 @@ func evictions(tasks int, url string) (*play, *v1alpha1.BatchRun) {
 		return succeeds
 	}, slowly(5*time.Millisecond, 10_000), url)
 	run := p.create("run", fmt.Sprintf(`{completions: %d, %s}`, tasks, quick))
-	p.becomes("run", v1alpha1.PhaseSucceeded, time.Duration(tasks)*200*time.Millisecond+time.Minute)
+	p.succeeds("run", time.Duration(tasks)*200*time.Millisecond+time.Minute)
 	p.saysSo("run", v1alpha1.LogsStored, "2m")
 	p.removePods()
 	AddReportEntry("memory", fmt.Sprintf("%d tasks at once: the operator had %d MiB at most", tasks, p.operator.peak()))
@@ -311,7 +311,7 @@ var _ = Describe("An archive in S3", func() {
 		g.process.kill()
 		p := newPlay(Always(Succeeds), linesOf(20), g.url())
 		run := p.create("run", `{completions: 20}`)
-		p.becomes("run", v1alpha1.PhaseSucceeded)
+		p.succeeds("run")
 		condition := p.saysSo("run", v1alpha1.LogsNotStored)
 		Expect(condition.Status).To(Equal(metav1.ConditionFalse))
 		Expect(condition.Message).To(And(ContainSubstring("the logs of 20 attempts are not stored yet"), ContainSubstring("refused")))
@@ -334,7 +334,7 @@ var _ = Describe("An archive in S3", func() {
 			plays[what].create("run", `{completions: 12}`)
 		}
 		for what, p := range plays {
-			p.becomes("run", v1alpha1.PhaseSucceeded, "20s")
+			p.succeeds("run", "20s")
 			Eventually(troubles[what].hits.Load).Should(BeNumerically(">", 3))
 			if what != slow {
 				p.saysSo("run", v1alpha1.LogsNotStored)
@@ -359,7 +359,7 @@ var _ = Describe("An archive in S3", func() {
 		p := newPlay(Always(Succeeds), func(int, int, string) Speech { return Says(100, func(int) []byte { return row }) },
 			urlOf(t.address), "--log-archive-spool-bytes=2000000")
 		run := p.create("run", `{completions: 20}`)
-		p.becomes("run", v1alpha1.PhaseSucceeded)
+		p.succeeds("run")
 		Expect(p.saysSo("run", v1alpha1.LogsNotStored).Message).To(ContainSubstring("not stored yet"))
 		Expect(used(p.spool)).To(BeNumerically("<", 2_000_000))
 		By("what did not fit is read from the pods once there is room")

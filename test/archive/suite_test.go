@@ -204,10 +204,10 @@ func (p *play) get(name string) *v1alpha1.BatchRun {
 	return run
 }
 
-// becomes waits until the run is in this phase.
-func (p *play) becomes(name string, phase v1alpha1.Phase, within ...any) {
+// succeeds waits until the run has succeeded.
+func (p *play) succeeds(name string, within ...any) {
 	GinkgoHelper()
-	Eventually(func() v1alpha1.Phase { return p.get(name).Status.Phase }, within...).Should(Equal(phase))
+	Eventually(func() v1alpha1.Phase { return p.get(name).Status.Phase }, within...).Should(Equal(v1alpha1.PhaseSucceeded))
 }
 
 // says is the run's condition LogsArchived.
@@ -221,7 +221,7 @@ func (p *play) says(name string) metav1.Condition {
 // saysSo waits until the run's condition LogsArchived has this reason.
 func (p *play) saysSo(name, reason string, within ...any) metav1.Condition {
 	GinkgoHelper()
-	Eventually(func() string { return p.says(name).Reason }, within...).Should(Equal(reason))
+	Eventually(func() string { return p.says(name).Reason }, within...).Should(Equal(reason), func() string { return p.says(name).Message })
 	return p.says(name)
 }
 

@@ -44,7 +44,7 @@ type binary struct {
 // freeAddress is one on which nobody listens.
 func freeAddress() string {
 	GinkgoHelper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(Ctx, "tcp", "127.0.0.1:0")
 	Expect(err).NotTo(HaveOccurred())
 	defer func() { Expect(listener.Close()).To(Succeed()) }()
 	return listener.Addr().String()

@@ -207,7 +207,9 @@ var _ = Describe("The metrics of an operator", Ordered, ContinueOnFailure, func(
 	It("are those that the docs tell of, and name no object", func() {
 		documented := map[string]bool{}
 		for _, row := range regexp.MustCompile("(?m)^\\| `(batchrun_[a-z_]+)`").FindAllStringSubmatch(string(read("docs", "metrics.md")), -1) {
-			documented[row[1]] = true
+			if !strings.HasPrefix(row[1], "batchrun_archive_") { // an operator without an archive has none of these
+				documented[row[1]] = true
+			}
 		}
 		_, body, err := get("https://"+address+"/metrics", token)
 		Expect(err).NotTo(HaveOccurred())

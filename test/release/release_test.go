@@ -117,6 +117,7 @@ func makeRelease(t *testing.T, folder, umask, zone string, modified time.Time) m
 }
 
 func names(t *testing.T, release map[string][]byte) {
+	t.Helper()
 	want := []string{"SHA256SUMS", "batchrun-0.1.0.tgz", "batchrun-image.tar", "batchrun-operator-linux-amd64.cdx.json",
 		"batchrun-operator-linux-arm64.cdx.json", "crds.yaml", "install-compat.yaml", "install.yaml", "krew.yaml"}
 	for platform, packed := range platforms {
@@ -129,6 +130,7 @@ func names(t *testing.T, release map[string][]byte) {
 }
 
 func checksums(t *testing.T, release map[string][]byte) {
+	t.Helper()
 	lines := strings.Split(strings.TrimSuffix(string(release["SHA256SUMS"]), "\n"), "\n")
 	if len(lines) != len(release)-1 {
 		t.Errorf("%d checksums for %d files", len(lines), len(release)-1)
@@ -147,6 +149,7 @@ func checksum(data []byte) string {
 }
 
 func manifests(t *testing.T, release map[string][]byte) {
+	t.Helper()
 	for name, policies := range map[string]int{"install.yaml": 1, "install-compat.yaml": 0, "crds.yaml": 0} {
 		text := string(release[name])
 		if got := strings.Count(text, "kind: CustomResourceDefinition\n"); got != 1 {
@@ -163,6 +166,7 @@ func manifests(t *testing.T, release map[string][]byte) {
 }
 
 func chart(t *testing.T, release map[string][]byte) {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "chart.tgz")
 	if err := os.WriteFile(file, release["batchrun-0.1.0.tgz"], 0o600); err != nil {
 		t.Fatal(err)
@@ -247,6 +251,7 @@ func unpack(t *testing.T, name string, packed []byte) map[string]member {
 
 // images checks the layout: each blob is what its name says, and there is an image for each platform.
 func images(t *testing.T, release map[string][]byte) {
+	t.Helper()
 	layout := untar(t, bytes.NewReader(release["batchrun-image.tar"]))
 	for name, file := range layout {
 		if digest, isBlob := strings.CutPrefix(name, "blobs/sha256/"); isBlob && checksum(file.data) != digest {
@@ -284,6 +289,7 @@ func images(t *testing.T, release map[string][]byte) {
 }
 
 func plugins(t *testing.T, release map[string][]byte) {
+	t.Helper()
 	for platform, packed := range platforms {
 		name := "kubectl-batchrun-" + platform + packed
 		members := unpack(t, name, release[name])
@@ -313,6 +319,7 @@ func plugins(t *testing.T, release map[string][]byte) {
 }
 
 func krew(t *testing.T, release map[string][]byte) {
+	t.Helper()
 	var manifest struct {
 		Spec struct {
 			Version   string `json:"version"`
@@ -350,6 +357,7 @@ func krew(t *testing.T, release map[string][]byte) {
 // bills checks that each bill of materials tells of what it is, of which modules and Go release it is made, and not when
 // it was written.
 func bills(t *testing.T, release map[string][]byte) {
+	t.Helper()
 	for name, data := range release {
 		if !strings.HasSuffix(name, ".cdx.json") {
 			continue

@@ -133,6 +133,9 @@ func (k *Kubelet) run(ctx context.Context, pod *corev1.Pod) {
 		if k.patched[pod.UID] == pod.ResourceVersion {
 			return // the watch is about to bring it back
 		}
+		k.mutex.Lock()
+		k.listen(changed) // who asks for the log may know of this before the watch brings it
+		k.mutex.Unlock()
 		err := k.client.Status().Patch(ctx, changed, client.StrategicMergeFrom(pod))
 		if err == nil && changed.ResourceVersion != pod.ResourceVersion {
 			k.patched[pod.UID] = pod.ResourceVersion
