@@ -91,3 +91,17 @@ func TestRightsAreThoseOfTheRole(t *testing.T) {
 		t.Errorf("no right to write the status: %+v", inOne)
 	}
 }
+
+func TestOnlyAnUnreachableAPIServerMayPass(t *testing.T) {
+	for err, want := range map[error]bool{
+		errors.New("connection refused"):                                     true,
+		apierrors.NewInternalError(errors.New("no")):                         true,
+		apierrors.NewUnauthorized("no"):                                      false,
+		apierrors.NewForbidden(schema.GroupResource{}, "", errors.New("no")): false,
+		apierrors.NewNotFound(schema.GroupResource{}, ""):                    false,
+	} {
+		if got := passes(advised("listing", err)); got != want {
+			t.Errorf("%v: got %t, want %t", err, got, want)
+		}
+	}
+}

@@ -225,7 +225,7 @@ func run(o options) error {
 		return err
 	}
 	ready := newReadiness(mgr, clientset, denied, o, namespaces)
-	if err := ready.reaches(ctx); err != nil {
+	if err := ready.reaches(ctx); err != nil && !passes(err) {
 		return err
 	}
 	logArchive, err := collectLogs(ctx, mgr, config, o.archive, namespaces)

@@ -288,5 +288,11 @@ func advice(err error) string {
 	case strings.Contains(err.Error(), "remote error: tls: "):
 		return "the API server does not accept the operator's client certificate: renew it"
 	}
-	return "the API server cannot be reached or does not answer"
+	return unreachable
 }
+
+// unreachable is what may pass by itself.
+const unreachable = "the API server cannot be reached or does not answer"
+
+// passes is true for an error that may be gone the next time.
+func passes(err error) bool { return advice(err) == unreachable }

@@ -42,7 +42,7 @@ retryPolicy:
   - {reasons: [OOMKilled], action: Count, memory: {increasePercent: 50, max: 64Gi}}
   - {exitCodes: {operator: In, values: [2]}, action: FailTask}
 startup: {imagePullDeadlineSeconds: 600, unschedulableDeadlineSeconds: 600}
-logs: {keep: All, tailLines: 80, tailBytes: 2048}
+logs: {keep: All, tailLines: 80, tailBytes: 2048, archiveTTLSecondsAfterFinished: 60}
 rerun: {token: "1", scope: Failed}
 template:
   metadata: {labels: {app: train}, annotations: {note: short}}
