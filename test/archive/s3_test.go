@@ -29,7 +29,7 @@ func startGateway() *gateway {
 	for name, value := range map[string]string{"AWS_ACCESS_KEY_ID": "user", "AWS_SECRET_ACCESS_KEY": "secret"} {
 		GinkgoT().Setenv(name, value)
 	}
-	g := &gateway{address: freeAddress(), directory: GinkgoT().TempDir()}
+	g := &gateway{address: FreeAddress(), directory: GinkgoT().TempDir()}
 	Expect(os.Mkdir(filepath.Join(g.directory, "logs"), 0o755)).To(Succeed())
 	g.restart()
 	return g

@@ -10,13 +10,9 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -143,39 +139,14 @@ func newPlay(script Script, says func(task, attempt int, container string) Speec
 
 func (p *play) startOperator() {
 	GinkgoHelper()
-	p.metrics = freeAddress()
+	p.metrics = FreeAddress()
 	p.operator = start("manager", []string{"KUBECONFIG=" + filepath.Join(folder, "kubeconfig")}, append([]string{
 		"--namespaces=" + p.Namespace, "--health-probe-bind-address=0", "--metrics-secure=false", "--metrics-bind-address=" + p.metrics,
 		"--log-archive=" + p.url, "--log-archive-spool=" + p.spool}, p.flags...)...)
 }
 
-// freeAddress is one of this machine on which nothing listens.
-func freeAddress() string {
-	GinkgoHelper()
-	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	Expect(err).NotTo(HaveOccurred())
-	defer listener.Close()
-	return listener.Addr().String()
-}
-
 // metric reads a metric of the operator.
-func (p *play) metric(name string) (float64, error) {
-	request, err := http.NewRequestWithContext(Ctx, http.MethodGet, "http://"+p.metrics+"/metrics", nil)
-	if err != nil {
-		return 0, err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return 0, err
-	}
-	defer response.Body.Close()
-	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
-		if value, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
-			return strconv.ParseFloat(value, 64)
-		}
-	}
-	return 0, fmt.Errorf("no metric %s", name)
-}
+func (p *play) metric(name string) (float64, error) { return Metric(p.metrics, name) }
 
 // create creates a run of this spec.
 func (p *play) create(name, spec string) *v1alpha1.BatchRun {

@@ -13,7 +13,7 @@ import (
 
 var _ = Describe("kubectl batchrun logs", func() {
 	It("shows what an evicted pod said, and what the next one did, after both are gone", func() {
-		address := freeAddress()
+		address := FreeAddress()
 		evicted := After(2*time.Second, NodeEvicted)
 		p := newPlay(func(task, attempt int) Fate {
 			if task == 1 && attempt == 1 {

@@ -28,14 +28,14 @@ var _ = Describe("A control plane of which parts are killed under load, kept awa
 		away = 30 * time.Second
 	}
 	usage := func(g Gomega) (goroutines, memory int) {
-		goroutines, err := metric(address, "go_goroutines")
+		n, err := Metric(address, "go_goroutines")
 		g.Expect(err).NotTo(HaveOccurred())
-		return goroutines, StatusField(operator.pid, "VmRSS")
+		return int(n), StatusField(operator.pid, "VmRSS")
 	}
 
 	BeforeAll(func() {
 		cluster = StartCluster("fault-control", "--node", "none", "--etcd-fsync")
-		load, address = newLoad(cluster), freeAddress()
+		load, address = newLoad(cluster), FreeAddress()
 		operator = buildManager(cluster).start("--metrics-bind-address="+address, "--metrics-secure=false")
 		stop := load.start()
 		DeferCleanup(stop)

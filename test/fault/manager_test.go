@@ -1,17 +1,13 @@
 package fault
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"math"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -285,34 +281,6 @@ func (l *load) of(run string, task int) []types.UID {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
 	return l.attempts[run][task]
-}
-
-// freeAddress is one that nobody listens at.
-func freeAddress() string {
-	GinkgoHelper()
-	listener, err := (&net.ListenConfig{}).Listen(Ctx, "tcp", "127.0.0.1:0")
-	Expect(err).NotTo(HaveOccurred())
-	defer listener.Close()
-	return listener.Addr().String()
-}
-
-// metric reads a metric without labels.
-func metric(address, name string) (int, error) {
-	request, err := http.NewRequestWithContext(Ctx, http.MethodGet, "http://"+address+"/metrics", nil)
-	if err != nil {
-		return 0, err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return 0, err
-	}
-	defer response.Body.Close()
-	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
-		if value, found := strings.CutPrefix(lines.Text(), name+" "); found {
-			return strconv.Atoi(value)
-		}
-	}
-	return 0, fmt.Errorf("no metric %s", name)
 }
 
 // spread says how long something took: the median, the 99th percentile, and the most.

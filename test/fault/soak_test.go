@@ -36,7 +36,7 @@ var _ = Describe("An operator for whom every twentieth request goes wrong, for a
 		l.record = ptr.To[int32](kept)
 		p := buildManager(c)
 		c.Troubled(troubled, GinkgoRandomSeed()).OperatorKubeconfig(p.kubeconfig)
-		address := freeAddress()
+		address := FreeAddress()
 		m := p.start("--metrics-bind-address="+address, "--metrics-secure=false")
 		start := time.Now()
 		stop := l.start()
@@ -44,9 +44,9 @@ var _ = Describe("An operator for whom every twentieth request goes wrong, for a
 		usage := func() (memory, goroutines int) {
 			GinkgoHelper()
 			Expect(m.alive()).To(BeTrue(), m.tail)
-			n, err := metric(address, "go_goroutines")
+			n, err := Metric(address, "go_goroutines")
 			Expect(err).NotTo(HaveOccurred())
-			return StatusField(m.pid, "VmRSS"), n
+			return StatusField(m.pid, "VmRSS"), int(n)
 		}
 		reached := func(d time.Duration) {
 			Eventually(func() time.Duration { return time.Since(start) }).WithTimeout(d + time.Minute).Should(BeNumerically(">=", d))

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"io"
 	"math/big"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -39,15 +38,6 @@ import (
 type binary struct {
 	*gexec.Session
 	probes string
-}
-
-// freeAddress is one on which nobody listens.
-func freeAddress() string {
-	GinkgoHelper()
-	listener, err := new(net.ListenConfig).Listen(Ctx, "tcp", "127.0.0.1:0")
-	Expect(err).NotTo(HaveOccurred())
-	defer func() { Expect(listener.Close()).To(Succeed()) }()
-	return listener.Addr().String()
 }
 
 // probe is the status code with which it answers; 0 where it does not.
@@ -193,7 +183,7 @@ var _ = Describe("The operator's binary", Ordered, ContinueOnFailure, func() {
 	// run starts it with a kubeconfig and flags, until the end of the test.
 	run := func(kubeconfig string, flags ...string) *binary {
 		GinkgoHelper()
-		b := &binary{probes: freeAddress()}
+		b := &binary{probes: FreeAddress()}
 		command := exec.CommandContext(Ctx, manager, append([]string{"--health-probe-bind-address=" + b.probes}, flags...)...)
 		command.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
 		var err error
@@ -257,7 +247,7 @@ var _ = Describe("The operator's binary", Ordered, ContinueOnFailure, func() {
 	)
 
 	It("ends where it starts without an API server, and says so", func() {
-		run(operator(SuiteCluster(), func(c *clientcmdapi.Config) { c.Clusters["test"].Server = "https://" + freeAddress() })).
+		run(operator(SuiteCluster(), func(c *clientcmdapi.Config) { c.Clusters["test"].Server = "https://" + FreeAddress() })).
 			ends("the API server cannot be reached")
 	})
 

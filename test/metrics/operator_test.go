@@ -73,7 +73,7 @@ func readerToken() string {
 // startOperator starts the operator's binary, and returns the address of its metrics.
 func startOperator(flags ...string) string {
 	GinkgoHelper()
-	folder, address := GinkgoT().TempDir(), freeAddress()
+	folder, address := GinkgoT().TempDir(), FreeAddress()
 	build := exec.CommandContext(Ctx, "go", "build", "-o", filepath.Join(folder, "manager"), "./cmd/manager")
 	build.Dir = Root
 	out, err := build.CombinedOutput()

@@ -21,6 +21,8 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+
+	. "github.com/batchrun/batchrun/test/stage"
 )
 
 // job is the name of the scrape job, which the ServiceMonitor takes from the Service.
@@ -53,15 +55,6 @@ func start(folder, address, program string, env []string, flags ...string) {
 		}
 		return connection.Close()
 	}).Should(Succeed(), program)
-}
-
-// freeAddress is one of this machine on which nothing listens.
-func freeAddress() string {
-	GinkgoHelper()
-	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	Expect(err).NotTo(HaveOccurred())
-	defer listener.Close()
-	return listener.Addr().String()
 }
 
 // insecure does not verify certificates: the operator makes its own.
@@ -98,7 +91,7 @@ type prometheus struct {
 func startPrometheus(target, token string) *prometheus {
 	GinkgoHelper()
 	folder := GinkgoT().TempDir()
-	p := &prometheus{address: freeAddress(), alerts: writeRules(folder)}
+	p := &prometheus{address: FreeAddress(), alerts: writeRules(folder)}
 	Expect(os.WriteFile(filepath.Join(folder, "token"), []byte(token), 0o600)).To(Succeed())
 	Expect(os.WriteFile(filepath.Join(folder, "prometheus.yaml"), fmt.Appendf(nil, `
 global: {scrape_interval: 1s, evaluation_interval: 1s}
