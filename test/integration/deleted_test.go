@@ -1,6 +1,9 @@
 package integration
 
 import (
+	"net/http"
+	"sync/atomic"
+
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	policyv1 "k8s.io/api/policy/v1"
@@ -59,6 +62,43 @@ var _ = Describe("What a user deletes", func() {
 		Expect(CountOf(&run.Status, v1alpha1.ReasonError)).To(Equal(int32(1)))
 		Expect(s.Kubelet.Started()).To(Equal(map[int]int{0: 1, 1: 1, 2: 2, 3: 2}))
 		Expect(s.Jobs()).NotTo(HaveKey(RunName + "-0"))
+	})
+
+	It("a wave's Job, before its results are recorded: those count that it told of", func() {
+		var refuses atomic.Bool
+		s := NewStageWith(Always(Runs), &Wire{Faults: func(r Request, _ int) *Fault {
+			if refuses.Load() && r == RequestTo("patch", v1alpha1.GroupVersion.Group, "batchruns/status") {
+				return &Fault{Code: http.StatusInternalServerError}
+			}
+			return nil
+		}})
+		s.Create(`{completions: 3, backoffLimit: 0, retryPolicy: {backoff: {baseSeconds: 0}}}`)
+		s.RunsPods(3)
+		s.Eventually(func(g Gomega, run *v1alpha1.BatchRun) { g.Expect(run.Status.Active).To(Equal(int32(3))) })
+		refuses.Store(true)
+		s.Kubelet.Turn(func(task, attempt int) Fate {
+			switch {
+			case task == 0:
+				return Exits(42, "")
+			case task == 1 || attempt > 1:
+				return Succeeds
+			}
+			return Runs
+		})
+		Eventually(func(g Gomega) {
+			job := s.Jobs()[RunName+"-0"]
+			g.Expect(job.Status.CompletedIndexes).To(Equal("1"))
+			g.Expect(job.Status.FailedIndexes).To(HaveValue(Equal("0")))
+		}).Should(Succeed())
+		s.DeleteJob(RunName + "-0")
+		Eventually(s.Kubelet.All).Should(BeEmpty())
+		refuses.Store(false)
+		run := s.Finishes(v1alpha1.PhaseFailed)
+
+		Expect(Counts(run)).To(Equal([3]int32{2, 1, 1}))
+		Expect(CountOf(&run.Status, v1alpha1.ReasonError)).To(Equal(int32(1)))
+		Expect(CountOf(&run.Status, v1alpha1.ReasonDeleted)).To(Equal(int32(1)))
+		Expect(s.Kubelet.Started()).To(Equal(map[int]int{0: 1, 1: 1, 2: 2}))
 	})
 
 	It("a finished run's Jobs: nothing runs again", func() {
