@@ -25,7 +25,7 @@ const (
 	Lookahead = 20 * time.Second
 	// GatherInterval is for how long free places are gathered before a wave fills them, so that a wave has many tasks.
 	// A quarter of all places is filled at once.
-	GatherInterval = 3 * time.Second
+	GatherInterval = 4 * time.Second
 )
 
 // parallelism is how many tasks may be active at once.
