@@ -3,12 +3,14 @@ package plugin
 import (
 	"fmt"
 	"net/http"
+	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/batchrun/batchrun/api/v1alpha1"
 	. "github.com/batchrun/batchrun/test/stage"
 )
 
@@ -76,6 +78,41 @@ var _ = Describe("logs", func() {
 		Expect(r.Err).To(And(ContainSubstring("task 0, attempt 2: the log of pod"), ContainSubstring("cannot be read"), ContainSubstring("only the end")))
 		Expect(f.run("logs", "run", "--previous").Err).To(ContainSubstring("task 0, attempt 1: only the end"))
 		Expect(f.run("logs", "run", "--task", "1").Err).To(ContainSubstring("run run has no task 1"))
+	})
+})
+
+var _ = Describe("logs of a task", func() {
+	It("that was rerun are those since then, or of the execution that --execution says", func() {
+		s := NewStage(First(Exits(3, "the first"), Exits(4, "the second")))
+		f := newFront(s.Namespace)
+		s.Create(`{backoffLimit: 0}`)
+		s.Finishes("Failed")
+		s.Patch(`rerun: {token: again}`)
+		s.Eventually(func(g Gomega, run *v1alpha1.BatchRun) { g.Expect(run.Status.Failures).To(HaveLen(2)) })
+		s.Finishes("Failed")
+
+		last := f.run("logs", "run")
+		Expect(last.Out).To(Equal("the second\n"), last.Err)
+		Expect(last.Err).To(ContainSubstring("task 0, execution 2, attempt 1: only the end"))
+		Expect(f.run("logs", "run", "--execution", "1").Out).To(Equal("the first\n"))
+		Expect(f.run("logs", "run", "--execution", "3").Err).To(ContainSubstring("task 0 is at its execution 2"))
+	})
+
+	It("that succeeded at last, nobody remembers when, are those of its last attempt", func() {
+		s := NewStage(Tasks{6: {Exits(3, "once")}}.Script())
+		f := newFront(s.Namespace)
+		s.Create(`{completions: 7, retryPolicy: {backoff: {baseSeconds: 3600, maxSeconds: 3600}}}`)
+		s.Shows(v1alpha1.RunWaitingForRetry)
+		s.Forward(2 * time.Hour)
+		s.Finishes("Succeeded")
+		deletePods(s)
+		f.archived("run", func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprintf(w, "archived: %s\n", r.URL.RawQuery) })
+
+		Expect(f.run("logs", "run", "--task", "6", "-f")).To(Equal(
+			result{"archived: execution=1&task=6\n", "task 6, last attempt: from the archive\n", 0}))
+		Expect(f.run("logs", "run", "--task", "6", "--attempt", "1").Out).To(Equal("archived: attempt=1&execution=1&task=6\n"))
+		Expect(f.run("logs", "run", "--task", "6", "--previous").Err).To(ContainSubstring("say which with --attempt"))
+		Expect(f.run("tasks", "run", "-o", "csv").Out).To(ContainSubstring("6,Succeeded,1,,Completed"))
 	})
 })
 

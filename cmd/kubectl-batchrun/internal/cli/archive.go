@@ -18,10 +18,10 @@ import (
 
 // logQuery says which log is wanted of the archive.
 type logQuery struct {
-	Namespace, Run string
-	Task, Attempt  int
-	// Execution is that of the attempt.
-	Execution int
+	Namespace, Run  string
+	Task, Execution int
+	// Attempt is 0 for the last one.
+	Attempt int
 	// Container is "" for the one that kubectl logs shows.
 	Container string
 	// TailLines is how many lines of the end are wanted; negative for all.
@@ -62,8 +62,10 @@ func (a archiveAPI) Open(ctx context.Context, query logQuery) (io.ReadCloser, er
 		return nil, err
 	}
 	request := api.Get().Namespace(query.Namespace).Resource("batchruns").Name(query.Run).SubResource("log").
-		Param("task", strconv.Itoa(query.Task)).Param("attempt", strconv.Itoa(query.Attempt)).
-		Param("execution", strconv.Itoa(query.Execution))
+		Param("task", strconv.Itoa(query.Task)).Param("execution", strconv.Itoa(query.Execution))
+	if query.Attempt > 0 {
+		request.Param("attempt", strconv.Itoa(query.Attempt))
+	}
 	if query.Container != "" {
 		request.Param("container", query.Container)
 	}

@@ -41,7 +41,7 @@ func (r *logReader) followTask(ctx context.Context, attempt record.Attempt, out 
 			if run, err = r.looks.run(ctx, run.Job(attempt.Task)); err != nil {
 				return err
 			}
-			if next, ok := startedAfter(run, attempt.Task, shown); ok {
+			if next, ok := startedAfter(run, task, shown); ok {
 				if err := r.showOrNote(ctx, next, out); err != nil {
 					return err
 				}
@@ -79,8 +79,8 @@ func (r *logReader) showOrNote(ctx context.Context, attempt record.Attempt, out 
 }
 
 // startedAfter is the last attempt of a task if it has started and comes after that of a number.
-func startedAfter(run *record.Run, task, number int) (record.Attempt, bool) {
-	known := run.Attempts(task)
+func startedAfter(run *record.Run, task record.Task, number int) (record.Attempt, bool) {
+	known := run.Attempts(task.Index, task.Execution)
 	if len(known) == 0 {
 		return record.Attempt{}, false
 	}

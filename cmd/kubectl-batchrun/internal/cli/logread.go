@@ -33,7 +33,7 @@ type logReader struct {
 
 // one writes the log of an attempt, and follows its task if the flags say so.
 func (r *logReader) one(ctx context.Context, attempt record.Attempt, out io.Writer) error {
-	if r.options.follow && r.options.attempt == 0 && !r.options.previous {
+	if o := &r.options; o.follow && o.execution == 0 && o.attempt == 0 && !o.previous && attempt.Number > 0 {
 		return r.followTask(ctx, attempt, out)
 	}
 	return r.show(ctx, attempt, out)
@@ -41,7 +41,7 @@ func (r *logReader) one(ctx context.Context, attempt record.Attempt, out io.Writ
 
 // show writes the log of an attempt, and tells where it was.
 func (r *logReader) show(ctx context.Context, attempt record.Attempt, out io.Writer) error {
-	which := fmt.Sprintf("task %d, attempt %d: ", attempt.Task, attempt.Number)
+	which := attempt.String() + ": "
 	if attempt.Pod != nil {
 		opened, err := r.live(ctx, attempt.Pod, which, out)
 		if opened || ctx.Err() != nil {
@@ -49,9 +49,8 @@ func (r *logReader) show(ctx context.Context, attempt record.Attempt, out io.Wri
 		}
 		r.note("%sthe log of pod %s cannot be read: %s", which, attempt.Pod.Name, err)
 	}
-	task, _ := r.run.Task(attempt.Task)
 	stream, err := r.archive.Open(ctx, logQuery{Namespace: r.run.Namespace, Run: r.run.Name,
-		Task: attempt.Task, Execution: task.Execution, Attempt: attempt.Number, Container: r.options.container, TailLines: r.options.tail})
+		Task: attempt.Task, Execution: attempt.Execution, Attempt: attempt.Number, Container: r.options.container, TailLines: r.options.tail})
 	if err == nil {
 		defer stream.Close()
 		r.note("%sfrom the archive", which)

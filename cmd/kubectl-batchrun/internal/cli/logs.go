@@ -16,6 +16,7 @@ import (
 type logsOptions struct {
 	task        int
 	failed, all bool
+	execution   int
 	attempt     int
 	container   string
 	follow      bool
@@ -31,10 +32,11 @@ func (p *plugin) logsCommand() *cobra.Command {
 		Long: "Show the logs of tasks, also when their pods are gone.\n\n" +
 			"The log of a pod that is still there comes first, then the archive of logs if the cluster has one, then the end of the " +
 			"log that the status of the run keeps. Which of these it was is said on the error output. Without --task, --failed " +
-			"or --all it is the run's only task. Of each task it is the last attempt, unless --attempt or --previous say another. " +
+			"or --all it is the run's only task. Of each task it is the last attempt since it was rerun, unless --execution, --attempt " +
+			"or --previous say another. " +
 			"-f waits until a task starts, and goes on with its next attempts until it has ended.",
 		Example: example("kubectl batchrun logs train --task 7 -f", "kubectl batchrun logs train --failed --tail 20",
-			"kubectl batchrun logs train --task 7 --attempt 1"),
+			"kubectl batchrun logs train --task 7 --attempt 1", "kubectl batchrun logs train --task 7 --execution 1"),
 		Args: oneRun, ValidArgsFunction: p.completeRuns(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.logs(cmd.Context(), nameOf(args[0]), o)
@@ -44,6 +46,7 @@ func (p *plugin) logsCommand() *cobra.Command {
 	flags.IntVar(&o.task, "task", o.task, "The task with this index.")
 	flags.BoolVar(&o.failed, "failed", false, "All tasks that failed for good.")
 	flags.BoolVar(&o.all, "all", false, "All tasks that have started.")
+	flags.IntVar(&o.execution, "execution", 0, "An attempt of this execution: 1 before the task was rerun, 2 after its first rerun.")
 	flags.IntVar(&o.attempt, "attempt", 0, "This attempt; the first is 1.")
 	flags.BoolVar(&o.previous, "previous", false, "The attempt before the last one.")
 	flags.StringVarP(&o.container, "container", "c", "", "This container; by default the one that kubectl logs shows.")
@@ -142,30 +145,44 @@ func noTask(run *record.Run, index int) error {
 
 // pick is the attempt of a task that the flags ask for.
 func (o *logsOptions) pick(run *record.Run, task record.Task) (record.Attempt, error) {
-	known := run.Attempts(task.Index)
-	number := o.attempt
-	switch {
-	case number > 0:
-	case o.previous && len(known) > 0:
-		number = max(task.Attempts, known[len(known)-1].Number) - 1
-	case len(known) > 0:
-		return known[len(known)-1], nil
-	case task.State == record.Pending && task.Attempts == 0 && o.follow:
-		number = 1
-	case task.State == record.Pending && task.Attempts == 0:
-		return record.Attempt{}, fmt.Errorf("task %d has not started", task.Index)
-	default:
-		number = max(task.Attempts, 1)
+	picked := record.Attempt{Task: task.Index, Execution: task.Execution, Number: o.attempt}
+	if o.execution > 0 {
+		picked.Execution = o.execution
 	}
-	if number < 1 {
-		return record.Attempt{}, fmt.Errorf("task %d has had one attempt only", task.Index)
+	known := run.Attempts(task.Index, picked.Execution)
+	last := 0
+	if len(known) > 0 {
+		last = known[len(known)-1].Number
+	}
+	if picked.Execution == task.Execution {
+		last = task.Attempts
+	}
+	switch {
+	case picked.Execution > task.Execution:
+		return picked, fmt.Errorf("task %d is at its execution %d", task.Index, task.Execution)
+	case picked.Number > 0:
+	case last == 0 && picked.Execution == task.Execution && task.State == record.Pending:
+		if !o.follow {
+			return picked, fmt.Errorf("task %d has not started", task.Index)
+		}
+		picked.Number = 1
+	case o.previous && last == 0:
+		return picked, fmt.Errorf("nobody remembers how many attempts task %d had: say which with --attempt", task.Index)
+	case o.previous && last == 1:
+		return picked, fmt.Errorf("task %d has had one attempt only", task.Index)
+	case o.previous:
+		picked.Number = last - 1
+	case last > 0 && len(known) > 0: // the very last one may not have its pod yet
+		return known[len(known)-1], nil
+	default:
+		picked.Number = last
 	}
 	for _, attempt := range known {
-		if attempt.Number == number {
+		if attempt.Number == picked.Number {
 			return attempt, nil
 		}
 	}
-	return record.Attempt{Task: task.Index, Number: number}, nil // the archive may know it
+	return picked, nil // the archive may know it
 }
 
 // errNoLog is the error for an attempt whose log nobody has.
@@ -174,7 +191,7 @@ var errNoLog = errors.New("there is no log")
 // noLog says that nobody has the log of an attempt, and what there is.
 func noLog(run *record.Run, attempt record.Attempt, archived error) error {
 	known := ""
-	for _, other := range run.Attempts(attempt.Task) {
+	for _, other := range run.Attempts(attempt.Task, attempt.Execution) {
 		known += " " + strconv.Itoa(other.Number)
 	}
 	if known == "" {
@@ -188,7 +205,7 @@ func noLog(run *record.Run, attempt record.Attempt, archived error) error {
 	default:
 		why = fmt.Sprintf("that of its pod %s cannot be read, and the status does not keep it", attempt.Pod.Name)
 	}
-	err := fmt.Errorf("task %d, attempt %d: %w; %s (attempts that are known:%s)", attempt.Task, attempt.Number, errNoLog, why, known)
+	err := fmt.Errorf("%s: %w; %s (attempts that are known:%s)", attempt, errNoLog, why, known)
 	if archived != nil && !errors.Is(archived, errNoArchive) {
 		err = fmt.Errorf("%w; the archive says: %w", err, archived)
 	}

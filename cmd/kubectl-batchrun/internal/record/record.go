@@ -43,7 +43,8 @@ type Task struct {
 	Execution int `json:"execution"`
 	// Attempts is how many there were in this execution, the active one included; 0 where nobody remembers.
 	Attempts int `json:"attempts,omitempty"`
-	// Reason, ExitCode and Message are those of its last ended attempt, where it is known.
+	// Reason, ExitCode and Message are those of its last ended attempt, where it is known; of a task that has succeeded the
+	// reason is.
 	Reason   v1alpha1.Reason `json:"reason,omitempty"`
 	ExitCode *int32          `json:"exitCode,omitempty"`
 	Message  string          `json:"message,omitempty"`
@@ -129,7 +130,7 @@ func (r *Run) Parameters(task int) map[string]string {
 	if r.table != nil && task < r.table.Len() {
 		return r.table.Row(task).Map()
 	}
-	if recorded := r.recorded(task); len(recorded) > 0 {
+	if recorded := r.recorded(task, r.execution(task)); len(recorded) > 0 {
 		return recorded[0].Parameters
 	}
 	return nil
@@ -165,8 +166,8 @@ func (r *Run) Task(index int) (task Task, ok bool) {
 		return Task{}, false
 	}
 	t := r.tasks[index]
-	task = Task{Index: index, Parameters: r.Parameters(index), State: statesOf[t.State], Execution: int(t.Execution) + 1}
-	for _, attempt := range r.Attempts(index) {
+	task = Task{Index: index, Parameters: r.Parameters(index), State: statesOf[t.State], Execution: r.execution(index)}
+	for _, attempt := range r.Attempts(index, task.Execution) {
 		task.Attempts = attempt.Number
 		task.Pod, task.Node = attempt.PodName(), attempt.Node()
 		if reason, code, message := attempt.end(); reason != "" {
@@ -178,15 +179,42 @@ func (r *Run) Task(index int) (task Task, ok bool) {
 		task.Attempts = t.Attempts()
 	case ledger.Active:
 		task.Attempts = t.Attempts() + 1
+	case ledger.Succeeded:
+		if task.Reason != v1alpha1.ReasonCompleted { // the attempts that are known are those before
+			task.Attempts, task.Pod, task.Node = 0, "", ""
+			task.Reason, task.ExitCode, task.Message = v1alpha1.ReasonCompleted, nil, ""
+		}
 	}
 	return task, true
 }
 
+// execution is the present one of a task.
+func (r *Run) execution(task int) int {
+	if task >= len(r.tasks) {
+		return 1
+	}
+	return int(r.tasks[task].Execution) + 1
+}
+
 // Attempt is one attempt of a task: what is recorded of it, its pod, or both.
 type Attempt struct {
-	Task, Number int
-	Record       *v1alpha1.Attempt
-	Pod          *corev1.Pod
+	Task, Execution int
+	// Number is 0 for the last attempt where nobody remembers which that was.
+	Number int
+	Record *v1alpha1.Attempt
+	Pod    *corev1.Pod
+}
+
+// String names the attempt as users do: "task 7, attempt 2", and after a rerun "task 7, execution 2, attempt 1".
+func (a Attempt) String() string {
+	text := fmt.Sprintf("task %d, ", a.Task)
+	if a.Execution > 1 {
+		text += fmt.Sprintf("execution %d, ", a.Execution)
+	}
+	if a.Number == 0 {
+		return text + "last attempt"
+	}
+	return text + fmt.Sprintf("attempt %d", a.Number)
 }
 
 // PodName is the name of the attempt's pod.
@@ -217,9 +245,10 @@ func (a Attempt) end() (v1alpha1.Reason, *int32, string) {
 	return "", nil, ""
 }
 
-// Attempts are the attempts of the present execution of a task that are known, the first in front.
-func (r *Run) Attempts(task int) []Attempt {
-	records := r.recorded(task)
+// Attempts are the attempts of an execution of a task that are known, the first in front. Of one before a rerun these are
+// the recorded ones.
+func (r *Run) Attempts(task, execution int) []Attempt {
+	records := r.recorded(task, execution)
 	byPod := map[string]*v1alpha1.Attempt{}
 	var attempts []Attempt
 	for _, record := range records {
@@ -227,13 +256,13 @@ func (r *Run) Attempts(task int) []Attempt {
 	}
 	last := 0
 	for i, pod := range r.pods[task] {
-		attempt := Attempt{Task: task, Number: last + 1, Pod: pod, Record: byPod[pod.Name]}
+		attempt := Attempt{Task: task, Execution: execution, Number: last + 1, Pod: pod, Record: byPod[pod.Name]}
 		switch {
 		case attempt.Record != nil:
 			attempt.Number = int(attempt.Record.Attempt)
 			delete(byPod, pod.Name)
-		case r.earlier(pod, task):
-			continue // of an execution before a rerun
+		case execution != r.execution(task), r.earlier(pod, task):
+			continue // of another execution, or nobody knows
 		case i == len(r.pods[task])-1 && task < len(r.tasks) && r.tasks[task].State == ledger.Active:
 			attempt.Number = r.tasks[task].Attempts() + 1
 		}
@@ -242,20 +271,19 @@ func (r *Run) Attempts(task int) []Attempt {
 	}
 	for _, record := range records {
 		if byPod[record.Pod] == record {
-			attempts = append(attempts, Attempt{Task: task, Number: int(record.Attempt), Record: record})
+			attempts = append(attempts, Attempt{Task: task, Execution: execution, Number: int(record.Attempt), Record: record})
 		}
 	}
 	slices.SortStableFunc(attempts, func(a, b Attempt) int { return cmp.Compare(a.Number, b.Number) })
 	return attempts
 }
 
-// recorded is what status.failures and status.successes hold of the present execution of a task.
-func (r *Run) recorded(task int) []*v1alpha1.Attempt {
+// recorded is what status.failures and status.successes hold of an execution of a task.
+func (r *Run) recorded(task, execution int) []*v1alpha1.Attempt {
 	var found []*v1alpha1.Attempt
 	for _, list := range [][]v1alpha1.Attempt{r.Status.Failures, r.Status.Successes} {
 		for i := range list {
-			execution := max(int(list[i].Execution), 1)
-			if int(list[i].Index) == task && task < len(r.tasks) && execution == int(r.tasks[task].Execution)+1 {
+			if int(list[i].Index) == task && task < len(r.tasks) && max(int(list[i].Execution), 1) == execution {
 				found = append(found, &list[i])
 			}
 		}

@@ -3,6 +3,7 @@ package record_test
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,6 +80,9 @@ func TestTasks(t *testing.T) {
 			`0 Failed execution 1 attempts 7 "OOMKilled" code - pod "a"`},
 		{"succeeded, its pod is there", ledger.Task{State: ledger.Succeeded}, nil, []corev1.Pod{pod("a", 1, corev1.PodSucceeded)},
 			`0 Succeeded execution 1 attempts 1 "Completed" code - pod "a"`},
+		{"succeeded at last, and only its failure is known", ledger.Task{State: ledger.Succeeded},
+			[]v1alpha1.Attempt{{Index: 0, Attempt: 1, Reason: v1alpha1.ReasonError, ExitCode: ptr.To(int32(3)), Pod: "gone"}}, nil,
+			`0 Succeeded execution 1 attempts 0 "Completed" code - pod ""`},
 		{"rerun: what was before does not show", ledger.Task{Execution: 1},
 			[]v1alpha1.Attempt{{Index: 0, Attempt: 7, Execution: 1, Reason: v1alpha1.ReasonOOMKilled}}, nil,
 			`0 Pending execution 2 attempts 0 "" code - pod ""`},
@@ -125,9 +129,35 @@ func TestPodsOfBeforeARerunAreOfNoAttempt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	attempts := r.Attempts(0)
+	attempts := r.Attempts(0, 2)
 	if len(attempts) != 1 || attempts[0].PodName() != "new" || attempts[0].Number != 1 {
 		t.Errorf("got %+v", attempts)
+	}
+}
+
+func TestTheAttemptsBeforeARerunAreTheRecordedOnes(t *testing.T) {
+	run := newRun(t, ledger.Ledger{{State: ledger.Active, Execution: 1}}, []v1alpha1.Attempt{
+		{Index: 0, Attempt: 1, Execution: 1, Pod: "gone"}, {Index: 0, Attempt: 2, Execution: 1, Pod: "old"},
+		{Index: 0, Attempt: 1, Execution: 2, Pod: "new"}, {Index: 1, Attempt: 1, Execution: 1, Pod: "other"},
+	}, pod("old", 1, corev1.PodFailed), pod("unknown", 2, corev1.PodFailed), pod("new", 3, corev1.PodFailed))
+	var all []string
+	for _, a := range run.Attempts(0, 1) {
+		all = append(all, fmt.Sprintf("%s %s %t", a, a.PodName(), a.Pod != nil))
+	}
+	if got, want := strings.Join(all, "; "), "task 0, attempt 1 gone false; task 0, attempt 2 old true"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestAnAttemptIsNamed(t *testing.T) {
+	for want, attempt := range map[string]record.Attempt{
+		"task 7, attempt 2":              {Task: 7, Execution: 1, Number: 2},
+		"task 7, last attempt":           {Task: 7, Execution: 1},
+		"task 7, execution 3, attempt 1": {Task: 7, Execution: 3, Number: 1},
+	} {
+		if got := attempt.String(); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
 	}
 }
 
