@@ -7,7 +7,6 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
@@ -42,12 +41,18 @@ func (t *tally) says(now time.Time, waiting int) saying {
 	return saying{t.state.Incomplete, t.fails(now), t.state.Pending+waiting == 0}
 }
 
-// waitingOf is how many pods of each run have been seen and not looked at yet, as their labels tell; the mutex is held.
-func (c *Collector) waitingOf() map[client.ObjectKey]int {
-	waiting := map[client.ObjectKey]int{}
+// claimedRun is the run that a pod belongs to by its labels, which anybody can write in the pod's own namespace only.
+type claimedRun struct {
+	namespace string
+	uid       types.UID
+}
+
+// waitingByRun is how many pods of each run have been seen and not looked at yet; the mutex is held.
+func (c *Collector) waitingByRun() map[claimedRun]int {
+	waiting := map[claimedRun]int{}
 	for _, t := range c.pods {
 		if !t.counted {
-			waiting[client.ObjectKey{Namespace: t.pod.Namespace, Name: t.pod.Labels[v1alpha1.LabelRunUID]}]++
+			waiting[claimedRun{t.pod.Namespace, types.UID(t.pod.Labels[v1alpha1.LabelRunUID])}]++
 		}
 	}
 	return waiting
@@ -138,7 +143,7 @@ func (c *Collector) State(run types.UID) *plan.Archived {
 		return nil
 	}
 	state := t.state
-	state.Pending += c.waitingOf()[client.ObjectKey{Namespace: t.namespace, Name: string(run)}]
+	state.Pending += c.waitingByRun()[claimedRun{t.namespace, run}]
 	if t.fails(time.Now()) {
 		state.Failing = t.failing
 	}
@@ -164,9 +169,9 @@ func (c *Collector) news() []*v1alpha1.BatchRun {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	var runs []*v1alpha1.BatchRun
-	now, waiting := time.Now(), c.waitingOf()
+	now, waiting := time.Now(), c.waitingByRun()
 	for uid, t := range c.runs {
-		if says := t.says(now, waiting[client.ObjectKey{Namespace: t.namespace, Name: string(uid)}]); says != t.told {
+		if says := t.says(now, waiting[claimedRun{t.namespace, uid}]); says != t.told {
 			t.told = says
 			runs = append(runs, &v1alpha1.BatchRun{ObjectMeta: metav1.ObjectMeta{Namespace: t.namespace, Name: t.name}})
 		}
