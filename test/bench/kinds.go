@@ -34,6 +34,7 @@ type kind struct {
 // Names of the kinds.
 const (
 	kindJob      = "job"
+	kindJobAgain = "job-again"
 	kindSingles  = "singles"
 	kindArray    = "array"
 	kindPacked   = "packed"
@@ -51,6 +52,7 @@ var kinds = []kind{
 	{name: kindPacked, title: "BatchRun, packed sweep", operator: true, sweep: true},
 	{name: kindInlined, title: "BatchRun, inlined sweep", operator: true, sweep: true, inlined: true},
 	{name: kindFailing, title: "BatchRun, array, 5% of the attempts fail", operator: true, failing: true},
+	{name: kindJobAgain, title: "bare Indexed Job, once more"},
 	{name: kindManyJobs, title: "bare Indexed Jobs", many: true},
 	{name: kindMany, title: "BatchRuns, arrays", operator: true, many: true},
 }

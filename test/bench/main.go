@@ -44,7 +44,7 @@ func parseOptions(args []string, output io.Writer) (options, error) {
 	o := options{
 		limits: []string{limitsRaised, limitsDefault}, sizes: []int{1000, 10000}, defaultSizes: []int{1000},
 	}
-	all := []string{kindJob, kindSingles, kindArray, kindPacked, kindInlined, kindFailing}
+	all := []string{kindJob, kindSingles, kindArray, kindPacked, kindInlined, kindFailing, kindJobAgain}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(output)
 	f.StringVar(&o.name, "name", "bench", "Name of the cluster; that with default limits has -defaults behind it.")
