@@ -17,10 +17,10 @@ import (
 const archivePath = "/apis/archive.batchrun.io/v1alpha1"
 
 // archived plays an archive that has the API.
-func (f *front) archived(run string, answer http.HandlerFunc) {
+func (f *front) archived(answer http.HandlerFunc) {
 	f.play(archivePath, says(http.StatusOK, "application/json",
 		`{"kind":"APIResourceList","apiVersion":"v1","groupVersion":"archive.batchrun.io/v1alpha1","resources":[]}`))
-	f.play(fmt.Sprintf("%s/namespaces/%s/batchruns/%s/log", archivePath, f.namespace, run), answer)
+	f.play(fmt.Sprintf("%s/namespaces/%s/batchruns/%s/log", archivePath, f.namespace, RunName), answer)
 }
 
 // podLog plays the log of a pod.
@@ -51,11 +51,11 @@ var _ = Describe("logs", func() {
 		Expect(f.run("logs", "run", "--task", "1")).To(Equal(tail))
 		Expect(f.run("logs", "run", "--task", "1", "--tail", "1").Out).To(Equal("two\n"))
 
-		f.archived("run", func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprintf(w, "archived: %s\n", r.URL.RawQuery) })
+		f.archived(func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprintf(w, "archived: %s\n", r.URL.RawQuery) })
 		Expect(f.run("logs", "run", "--task", "1", "--tail", "5", "-c", "main")).To(Equal(
 			result{"archived: attempt=1&container=main&execution=1&tailLines=5&task=1\n", "task 1, attempt 1: from the archive\n", 0}))
 
-		f.archived("run", status(http.StatusNotFound, "NotFound", "no log of attempt 1; there are: 2, 3"))
+		f.archived(status(http.StatusNotFound, "NotFound", "no log of attempt 1; there are: 2, 3"))
 		missing := f.run("logs", "run", "--task", "1")
 		Expect(missing.Out).To(Equal(tail.Out))
 		Expect(missing.Err).To(And(ContainSubstring("the archive says: no log of attempt 1; there are: 2, 3"), ContainSubstring("only the end")))
@@ -63,7 +63,7 @@ var _ = Describe("logs", func() {
 		Expect(none.Code).To(Equal(1))
 		Expect(none.Err).To(And(ContainSubstring("attempts that are known: 1"), ContainSubstring("there are: 2, 3")))
 
-		f.archived("run", status(http.StatusForbidden, "Forbidden", "you may not"))
+		f.archived(status(http.StatusForbidden, "Forbidden", "you may not"))
 		Expect(f.run("logs", "run", "--task", "1").Err).To(ContainSubstring("the archive says: you may not"))
 	})
 
@@ -106,7 +106,7 @@ var _ = Describe("logs of a task", func() {
 		s.Forward(2 * time.Hour)
 		s.Finishes("Succeeded")
 		deletePods(s)
-		f.archived("run", func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprintf(w, "archived: %s\n", r.URL.RawQuery) })
+		f.archived(func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprintf(w, "archived: %s\n", r.URL.RawQuery) })
 
 		Expect(f.run("logs", "run", "--task", "6", "-f")).To(Equal(
 			result{"archived: execution=1&task=6\n", "task 6, last attempt: from the archive\n", 0}))
