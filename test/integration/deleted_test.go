@@ -12,6 +12,17 @@ import (
 	. "github.com/batchrun/batchrun/test/stage"
 )
 
+// oneOfEach has task 0 fail and task 1 succeed; others run until they are stopped, and succeed the next time.
+func oneOfEach(task, attempt int) Fate {
+	switch {
+	case task == 0:
+		return Exits(42, "")
+	case task == 1 || attempt > 1:
+		return Succeeds
+	}
+	return Runs
+}
+
 var _ = Describe("What a user deletes", func() {
 	It("a pod: its task runs again, uncounted", func() {
 		s := NewStage(First(Runs))
@@ -38,15 +49,7 @@ var _ = Describe("What a user deletes", func() {
 	})
 
 	It("a wave's Job: recorded results stay, the other tasks run again, uncounted", func() {
-		s := NewStage(func(task, attempt int) Fate {
-			switch {
-			case task == 0:
-				return Exits(42, "")
-			case task == 1 || attempt > 1:
-				return Succeeds
-			}
-			return Runs
-		})
+		s := NewStage(oneOfEach)
 		s.Create(`{completions: 4, backoffLimit: 0, retryPolicy: {backoff: {baseSeconds: 0}}}`)
 		s.Eventually(func(g Gomega, run *v1alpha1.BatchRun) {
 			g.Expect(Counts(run)).To(Equal([3]int32{1, 1, 0}))
@@ -76,15 +79,7 @@ var _ = Describe("What a user deletes", func() {
 		s.RunsPods(3)
 		s.Eventually(func(g Gomega, run *v1alpha1.BatchRun) { g.Expect(run.Status.Active).To(Equal(int32(3))) })
 		refuses.Store(true)
-		s.Kubelet.Turn(func(task, attempt int) Fate {
-			switch {
-			case task == 0:
-				return Exits(42, "")
-			case task == 1 || attempt > 1:
-				return Succeeds
-			}
-			return Runs
-		})
+		s.Kubelet.Turn(oneOfEach)
 		Eventually(func(g Gomega) {
 			job := s.Jobs()[RunName+"-0"]
 			g.Expect(job.Status.CompletedIndexes).To(Equal("1"))
