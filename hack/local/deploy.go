@@ -79,6 +79,7 @@ func (c *Cluster) fitPorts(manifests string) string {
 // buildOperator builds the operator's static binary from the checkout.
 func buildOperator(ctx context.Context, home string) (path string, err error) {
 	path = filepath.Join(home, ".local", "operator", "manager")
+	// As .ko.yaml has the image built.
 	cmd := exec.CommandContext(ctx, "go", "build", "-tags=disable_grpc_modules", "-ldflags=-s -w", "-o", path, "./cmd/manager")
 	cmd.Dir = repository(home)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
