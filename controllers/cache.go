@@ -29,8 +29,8 @@ const (
 	jobsByRun = "batchrun.io/jobs-by-run"
 	// revisionsByRun is the UID of the run that controls a ControllerRevision.
 	revisionsByRun = "batchrun.io/revisions-by-run"
-	// podsByWave is the UID of the Job that controls a pod, and the pod's class.
-	podsByWave = "batchrun.io/pods-by-wave"
+	// podsByRun is the UID of the run that a pod is labelled with, and the pod's class.
+	podsByRun = "batchrun.io/pods-by-run"
 )
 
 // CacheOptions restrict the operator's cache to the Jobs and pods of runs, and to those of their fields that it reads.
@@ -160,7 +160,7 @@ func startingSince(pod *corev1.Pod) time.Time {
 	return since
 }
 
-func podKey(job types.UID, class podClass) string { return string(job) + "/" + string(class) }
+func podKey(run types.UID, class podClass) string { return string(run) + "/" + string(class) }
 
 // indexCache sets up the fields that observe lists by.
 func indexCache(ctx context.Context, indexer client.FieldIndexer) error {
@@ -177,13 +177,12 @@ func indexCache(ctx context.Context, indexer client.FieldIndexer) error {
 	if err := indexer.IndexField(ctx, &appsv1.ControllerRevision{}, revisionsByRun, ofRun); err != nil {
 		return err
 	}
-	return indexer.IndexField(ctx, &corev1.Pod{}, podsByWave, func(object client.Object) []string {
-		owner := metav1.GetControllerOf(object)
+	return indexer.IndexField(ctx, &corev1.Pod{}, podsByRun, func(object client.Object) []string {
 		pod, ok := object.(*corev1.Pod)
-		if owner == nil || !ok {
+		if !ok {
 			return nil
 		}
-		return []string{podKey(owner.UID, classOf(pod))}
+		return []string{podKey(types.UID(pod.Labels[v1alpha1.LabelRunUID]), classOf(pod))}
 	})
 }
 

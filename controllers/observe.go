@@ -48,7 +48,7 @@ func (r *BatchRunReconciler) observe(ctx context.Context, run *v1alpha1.BatchRun
 	if err != nil {
 		return nil, err
 	}
-	template := templateHash(run)
+	template, pods := templateHash(run), newRunPods(r.Client, run)
 	for number, job := range jobs {
 		recorded := number < int(run.Status.Waves.Next) && !open.Contains(number)
 		if recorded && jobFinished(job) != "" {
@@ -67,7 +67,7 @@ func (r *BatchRunReconciler) observe(ctx context.Context, run *v1alpha1.BatchRun
 		wave.Refused = wave.Packed && !s.Packing.OK && wave.Idle() && !r.Clock.Now().Before(wave.Created.Add(plan.IdleAfter))
 		wave.Foreign = wave.Sweep != sweep
 		if !recorded {
-			if err := r.observePods(ctx, s, wave); err != nil {
+			if err := r.observePods(ctx, s, wave, pods); err != nil {
 				return nil, err
 			}
 		}
@@ -79,10 +79,10 @@ func (r *BatchRunReconciler) observe(ctx context.Context, run *v1alpha1.BatchRun
 		s.Waves = append(s.Waves, *wave)
 	}
 	slices.SortFunc(s.Waves, func(a, b plan.Wave) int { return a.Number - b.Number })
-	if err := r.observeProgress(ctx, s); err != nil {
+	if err := r.observeProgress(ctx, s, pods); err != nil {
 		return nil, err
 	}
-	if err := r.observeTrouble(ctx, s); err != nil {
+	if err := r.observeTrouble(ctx, s, pods); err != nil {
 		return nil, err
 	}
 	return s, r.observeQueue(ctx, s)

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
@@ -20,14 +21,14 @@ import (
 )
 
 // observePods adds to a wave those of its pods that plan asks about.
-func (r *BatchRunReconciler) observePods(ctx context.Context, s *plan.Snapshot, w *plan.Wave) error {
+func (r *BatchRunReconciler) observePods(ctx context.Context, s *plan.Snapshot, w *plan.Wave, cached *runPods) error {
 	pods := map[int]plan.Pod{}
 	classes := []podClass{podNoteworthy}
 	if s.HasUnwanted(w) {
 		classes = append(classes, podStarting, podOther)
 	}
 	for _, class := range classes {
-		if err := r.eachPod(ctx, s.Run, w, class, func(pod *corev1.Pod, task int) bool {
+		if err := cached.each(ctx, w, class, func(pod *corev1.Pod, task int) bool {
 			if newer(pods[task], pod) {
 				pods[task] = observePod(pod, task)
 			}
@@ -46,7 +47,7 @@ func (r *BatchRunReconciler) observePods(ctx context.Context, s *plan.Snapshot, 
 	if err := r.observeSuccesses(ctx, s, w); err != nil {
 		return err
 	}
-	return r.eachPod(ctx, s.Run, w, podStarting, func(pod *corev1.Pod, _ int) bool {
+	return cached.each(ctx, w, podStarting, func(pod *corev1.Pod, _ int) bool {
 		if since := startingSince(pod); w.Starting.IsZero() || since.Before(w.Starting) {
 			w.Starting = since
 		}
@@ -77,20 +78,46 @@ func (r *BatchRunReconciler) observeSuccesses(ctx context.Context, s *plan.Snaps
 	})
 }
 
-// eachPod calls visit for the wave's pods of a class until it returns false.
-func (r *BatchRunReconciler) eachPod(
-	ctx context.Context, run *v1alpha1.BatchRun, w *plan.Wave, class podClass, visit func(*corev1.Pod, int) bool,
-) error {
-	var list corev1.PodList
-	ofClass := client.MatchingFields{podsByWave: podKey(w.UID, class)}
-	if err := r.List(ctx, &list, client.InNamespace(run.Namespace), ofClass, client.UnsafeDisableDeepCopy); err != nil {
-		return fmt.Errorf("listing the pods of wave %d: %w", w.Number, err)
+// runPods are the pods of a run that the cache has. Each class is listed once, for all waves: there can be a thousand.
+type runPods struct {
+	cache client.Reader
+	run   *v1alpha1.BatchRun
+	// byJob are the pods of the classes that were asked for, by the UIDs of the Jobs that control them.
+	byJob map[podClass]map[types.UID][]*corev1.Pod
+}
+
+func newRunPods(cache client.Reader, run *v1alpha1.BatchRun) *runPods {
+	return &runPods{cache: cache, run: run, byJob: map[podClass]map[types.UID][]*corev1.Pod{}}
+}
+
+// each calls visit for the wave's pods of a class until it returns false.
+func (p *runPods) each(ctx context.Context, w *plan.Wave, class podClass, visit func(*corev1.Pod, int) bool) error {
+	if p.byJob[class] == nil {
+		if err := p.list(ctx, class); err != nil {
+			return err
+		}
 	}
-	for i := range list.Items {
-		if task, ok := podTask(&list.Items[i], w); ok && !visit(&list.Items[i], task) {
+	for _, pod := range p.byJob[class][w.UID] {
+		if task, ok := podTask(pod, w); ok && !visit(pod, task) {
 			return nil
 		}
 	}
+	return nil
+}
+
+func (p *runPods) list(ctx context.Context, class podClass) error {
+	var list corev1.PodList
+	ofClass := client.MatchingFields{podsByRun: podKey(p.run.UID, class)}
+	if err := p.cache.List(ctx, &list, client.InNamespace(p.run.Namespace), ofClass, client.UnsafeDisableDeepCopy); err != nil {
+		return fmt.Errorf("listing the pods of the run: %w", err)
+	}
+	byJob := map[types.UID][]*corev1.Pod{}
+	for i := range list.Items {
+		if owner := metav1.GetControllerOfNoCopy(&list.Items[i]); owner != nil {
+			byJob[owner.UID] = append(byJob[owner.UID], &list.Items[i])
+		}
+	}
+	p.byJob[class] = byJob
 	return nil
 }
 
@@ -156,7 +183,7 @@ func (r *BatchRunReconciler) observeUnseen(ctx context.Context, s *plan.Snapshot
 
 // podTask is the index of the task whose attempt a pod of the wave is.
 func podTask(pod *corev1.Pod, w *plan.Wave) (task int, ok bool) {
-	owner := metav1.GetControllerOf(pod)
+	owner := metav1.GetControllerOfNoCopy(pod)
 	if owner == nil || owner.UID != w.UID {
 		return 0, false
 	}

@@ -33,7 +33,7 @@ type look struct {
 }
 
 // observeProgress reads what the first active attempts say of themselves, if it is time to.
-func (r *BatchRunReconciler) observeProgress(ctx context.Context, s *plan.Snapshot) error {
+func (r *BatchRunReconciler) observeProgress(ctx context.Context, s *plan.Snapshot, cached *runPods) error {
 	s.Progress = s.Run.Status.Progress
 	started := s.Run.Status.StartTime
 	keep, _, _ := s.Run.Spec.LogTail()
@@ -48,7 +48,7 @@ func (r *BatchRunReconciler) observeProgress(ctx context.Context, s *plan.Snapsh
 	if s.NextLook = last.next; now.Before(last.next) {
 		return nil
 	}
-	pods, err := r.talkers(ctx, s)
+	pods, err := talkers(ctx, s, cached)
 	if err != nil {
 		return err
 	}
@@ -63,11 +63,11 @@ func (r *BatchRunReconciler) observeProgress(ctx context.Context, s *plan.Snapsh
 }
 
 // talkers are the running pods of the tasks with the lowest indexes, as many as the status has room for.
-func (r *BatchRunReconciler) talkers(ctx context.Context, s *plan.Snapshot) ([]plan.Pod, error) {
+func talkers(ctx context.Context, s *plan.Snapshot, cached *runPods) ([]plan.Pod, error) {
 	var pods []plan.Pod
 	for i := range s.Waves {
 		w := &s.Waves[i]
-		if err := r.eachPod(ctx, s.Run, w, podOther, func(pod *corev1.Pod, task int) bool {
+		if err := cached.each(ctx, w, podOther, func(pod *corev1.Pod, task int) bool {
 			if pod.Status.Phase == corev1.PodRunning && s.Unrecorded(w, task) {
 				pods = append(pods, plan.Pod{Task: task, Name: pod.Name, Container: logContainer(pod)})
 			}

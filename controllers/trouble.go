@@ -47,7 +47,7 @@ func (r *BatchRunReconciler) observeQueue(ctx context.Context, s *plan.Snapshot)
 
 // observeTrouble asks the cluster's Events why a wave that should have pods has none, or why a node does not set up a
 // pod: a quota, a missing volume. No status tells these. It asks for one wave, at most once in troubleInterval.
-func (r *BatchRunReconciler) observeTrouble(ctx context.Context, s *plan.Snapshot) error {
+func (r *BatchRunReconciler) observeTrouble(ctx context.Context, s *plan.Snapshot, cached *runPods) error {
 	now := r.Clock.Now()
 	i := slices.IndexFunc(s.Waves, func(w plan.Wave) bool {
 		return w.Idle() && !now.Before(w.Created.Add(plan.IdleAfter)) ||
@@ -65,7 +65,7 @@ func (r *BatchRunReconciler) observeTrouble(ctx context.Context, s *plan.Snapsho
 	if s.Waves[i].Idle() {
 		s.Trouble, err = r.whyNoPods(ctx, s.Run, &s.Waves[i])
 	} else {
-		s.Trouble, err = r.whyNotSetUp(ctx, s.Run, &s.Waves[i])
+		s.Trouble, err = r.whyNotSetUp(ctx, s.Run, &s.Waves[i], cached)
 	}
 	if err == nil && !s.Waves[i].Refused {
 		r.troubles.put(key, s.Trouble, now)
@@ -88,10 +88,12 @@ func (r *BatchRunReconciler) whyNoPods(ctx context.Context, run *v1alpha1.BatchR
 		"the pods of Job %s cannot be created: %s", w.Name, podName.ReplaceAllString(event.Message, w.Name+"-…"))}, nil
 }
 
-func (r *BatchRunReconciler) whyNotSetUp(ctx context.Context, run *v1alpha1.BatchRun, w *plan.Wave) (plan.Trouble, error) {
+func (r *BatchRunReconciler) whyNotSetUp(
+	ctx context.Context, run *v1alpha1.BatchRun, w *plan.Wave, cached *runPods,
+) (plan.Trouble, error) {
 	var oldest *corev1.Pod
 	var oldestTask int
-	if err := r.eachPod(ctx, run, w, podStarting, func(pod *corev1.Pod, task int) bool {
+	if err := cached.each(ctx, w, podStarting, func(pod *corev1.Pod, task int) bool {
 		oldest, oldestTask = pod, task
 		return !startingSince(pod).Equal(w.Starting)
 	}); err != nil || oldest == nil {

@@ -146,6 +146,9 @@ func (s Set) Union(t Set) Set {
 
 // Minus is the set of the indexes that are in s and not in t.
 func (s Set) Minus(t Set) Set {
+	if s.Empty() || t.Empty() {
+		return s
+	}
 	var rest Set
 	others := t.ranges
 	for _, r := range s.ranges {
