@@ -27,8 +27,11 @@ const (
 	// written; progressInterval where nothing does.
 	statusInterval   = time.Second
 	progressInterval = 5 * time.Second
-	// eventDelay gathers the events of a run's Jobs and pods into one reconcile.
-	eventDelay = 200 * time.Millisecond
+	// eventDelay gathers the events of a run's Jobs and pods into one reconcile. Each wave that goes on costs a reconcile some
+	// time, so each adds waveDelay, up to maxEventDelay.
+	eventDelay    = 200 * time.Millisecond
+	waveDelay     = time.Millisecond
+	maxEventDelay = time.Second
 	// staleDelay is when to look again after the cache turned out to be behind the API server, maxStaleDelay after it did
 	// so again and again. Usually the cache catches up before, and tells.
 	staleDelay    = time.Second
@@ -78,6 +81,8 @@ type BatchRunReconciler struct {
 	queueing memory[string]
 	// steps has the last step of each run.
 	steps memory[plan.Step]
+	// waves has how many waves of a run went on as of the last reconcile.
+	waves memory[int]
 	// looks has when the logs of a run were asked for progress last.
 	looks memory[look]
 	// behind has for how long to wait for the cache, by run.
@@ -167,6 +172,7 @@ func (r *BatchRunReconciler) forget(run client.ObjectKey) {
 	r.troubles.forget(run)
 	r.queueing.forget(run)
 	r.steps.forget(run)
+	r.waves.forget(run)
 	r.looks.forget(run)
 	r.behind.DeleteEntry(run.String())
 }

@@ -79,6 +79,7 @@ func (r *BatchRunReconciler) observe(ctx context.Context, run *v1alpha1.BatchRun
 		s.Waves = append(s.Waves, *wave)
 	}
 	slices.SortFunc(s.Waves, func(a, b plan.Wave) int { return a.Number - b.Number })
+	r.waves.put(client.ObjectKeyFromObject(run), goingOn(s.Waves), r.Clock.Now())
 	if err := r.observeProgress(ctx, s, pods); err != nil {
 		return nil, err
 	}
@@ -86,6 +87,17 @@ func (r *BatchRunReconciler) observe(ctx context.Context, run *v1alpha1.BatchRun
 		return nil, err
 	}
 	return s, r.observeQueue(ctx, s)
+}
+
+// goingOn is how many of the waves have not finished.
+func goingOn(waves []plan.Wave) int {
+	n := 0
+	for i := range waves {
+		if waves[i].Finished == "" {
+			n++
+		}
+	}
+	return n
 }
 
 // observeJobs returns the Jobs that the run controls, by the number of their wave. An open wave whose Job is not in

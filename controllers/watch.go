@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -49,7 +50,7 @@ func (r *BatchRunReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Mana
 	}
 	r.vanished, r.adjusted, r.goneJobs = newVanishedPods(), lru.New(maxAdjusted), lru.New(maxGoneJobs)
 	r.writes.lifetime, r.troubles.lifetime, r.steps.lifetime = progressInterval, troubleInterval, plan.Lookahead
-	r.queueing.lifetime = troubleInterval
+	r.queueing.lifetime, r.waves.lifetime = troubleInterval, maxEventDelay+statusInterval
 	r.looks.lifetime = 2 * maxLookDelay
 	r.tables = lru.New(maxTables)
 	r.behind = flowcontrol.NewBackOff(staleDelay, maxStaleDelay)
@@ -60,7 +61,7 @@ func (r *BatchRunReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Mana
 	return of.
 		For(&v1alpha1.BatchRun{}).
 		Watches(&batchv1.Job{}, r.jobHandler()).
-		Watches(&appsv1.ControllerRevision{}, ownedHandler()).
+		Watches(&appsv1.ControllerRevision{}, r.ownedHandler()).
 		Watches(&corev1.Pod{}, r.podHandler(), builder.WithPredicates(worthALook())).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: concurrency,
@@ -71,29 +72,31 @@ func (r *BatchRunReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Mana
 
 // enqueueRun asks for a look at the run that a Job or pod belongs to, soon: what happens to many pods at once is
 // gathered into one reconcile. The label is a hint only; the reconciler goes by owner references and UIDs.
-func enqueueRun(object client.Object, q queue) {
+func (r *BatchRunReconciler) enqueueRun(object client.Object, q queue) {
 	if name := object.GetLabels()[v1alpha1.LabelRun]; name != "" {
-		q.AddAfter(reconcile.Request{NamespacedName: types.NamespacedName{Namespace: object.GetNamespace(), Name: name}}, eventDelay)
+		run := types.NamespacedName{Namespace: object.GetNamespace(), Name: name}
+		waves, _ := r.waves.get(run, r.Clock.Now())
+		q.AddAfter(reconcile.Request{NamespacedName: run}, min(eventDelay+time.Duration(waves)*waveDelay, maxEventDelay))
 	}
 }
 
 // ownedHandler is for objects of a run: its Jobs, and the revisions of its parameters.
-func ownedHandler() handler.Funcs {
+func (r *BatchRunReconciler) ownedHandler() handler.Funcs {
 	return handler.Funcs{
-		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { enqueueRun(e.Object, q) },
-		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { enqueueRun(e.ObjectNew, q) },
-		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { enqueueRun(e.Object, q) },
+		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { r.enqueueRun(e.Object, q) },
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { r.enqueueRun(e.ObjectNew, q) },
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { r.enqueueRun(e.Object, q) },
 	}
 }
 
 // jobHandler also remembers the last state of Jobs that go away: it may tell of attempts whose end is not recorded.
 func (r *BatchRunReconciler) jobHandler() handler.EventHandler {
-	funcs := ownedHandler()
+	funcs := r.ownedHandler()
 	funcs.DeleteFunc = func(_ context.Context, e event.DeleteEvent, q queue) {
 		if owner := metav1.GetControllerOf(e.Object); owner != nil {
 			r.goneJobs.Add(goneKey{owner.UID, e.Object.GetName()}, e.Object)
 		}
-		enqueueRun(e.Object, q)
+		r.enqueueRun(e.Object, q)
 	}
 	return funcs
 }
@@ -101,14 +104,14 @@ func (r *BatchRunReconciler) jobHandler() handler.EventHandler {
 // podHandler also remembers the last state of pods that go away.
 func (r *BatchRunReconciler) podHandler() handler.EventHandler {
 	return handler.Funcs{
-		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { enqueueRun(e.Object, q) },
-		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { enqueueRun(e.ObjectNew, q) },
+		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { r.enqueueRun(e.Object, q) },
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { r.enqueueRun(e.ObjectNew, q) },
 		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) {
 			if pod, ok := e.Object.(*corev1.Pod); ok {
 				r.vanished.put(pod)
 			}
 			if noteworthy(e.Object) { // of others, which have succeeded or were deleted, their Jobs tell
-				enqueueRun(e.Object, q)
+				r.enqueueRun(e.Object, q)
 			}
 		},
 	}
