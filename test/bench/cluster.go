@@ -95,6 +95,20 @@ func (c *cluster) stop(ctx context.Context) error {
 	return err
 }
 
+// keepLogs copies the logs of the cluster's parts to where they outlive it: they may tell why a round failed.
+func (c *cluster) keepLogs() error {
+	kept := filepath.Join(benchDir, c.name+"-logs")
+	if err := os.RemoveAll(kept); err != nil {
+		return err
+	}
+	logs := os.DirFS(filepath.Join(localDir, "clusters", c.name, "logs"))
+	if err := os.CopyFS(kept, logs); err != nil {
+		return fmt.Errorf("keeping the logs of the cluster: %w", err)
+	}
+	fmt.Fprintln(os.Stderr, "The logs of the cluster are in", kept)
+	return nil
+}
+
 // watchOver calls cancel when the API server is gone before the context ends. A watch would wait for it for ever.
 func (c *cluster) watchOver(ctx context.Context, cancel context.CancelCauseFunc) {
 	failures := 0

@@ -42,7 +42,12 @@ type session struct {
 
 // run runs the rounds of the session.
 func (s *session) run(ctx context.Context) (err error) {
-	defer func() { err = errors.Join(err, s.end(ctx)) }()
+	defer func() {
+		if err != nil && s.cluster != nil {
+			err = errors.Join(err, s.cluster.keepLogs())
+		}
+		err = errors.Join(err, s.end(ctx))
+	}()
 	sizes := s.sizes
 	if s.limits == limitsDefault {
 		sizes = s.defaultSizes
