@@ -11,10 +11,13 @@ import (
 )
 
 // kwok plays the kubelets of the fake nodes. What becomes of their pods is said
-// by Stage objects in the cluster, which tests may add to and change.
+// by Stage objects in the cluster, which tests may add to and change. It has a
+// certificate that the API server trusts, so that asking it for a log is
+// answered, if only by that it has none.
 func (c *Cluster) kwok() service {
 	return c.service("kwok",
 		"--kubeconfig="+c.path("kubeconfig"), fmt.Sprintf("--server-address=127.0.0.1:%d", c.Ports.Fake),
+		"--tls-cert-file="+c.cert("apiserver"), "--tls-private-key-file="+c.key("apiserver"),
 		"--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
 		"--enable-crds=Stage", "--node-ip=127.0.0.1", fmt.Sprintf("--node-port=%d", c.Ports.Fake),
 		"--node-lease-duration-seconds=40", "--cidr="+c.Subnet)
