@@ -145,9 +145,17 @@ func (r *BatchRunReconciler) observeJobs(
 			s.Leaving = append(s.Leaving, number)
 		default:
 			s.Gone = append(s.Gone, number)
+			if run.Status.CompletionTime != nil {
+				continue
+			}
 			last, ok := r.goneJobs.Get(goneKey{run.UID, waveName(run, number)})
-			if ok && run.Status.CompletionTime == nil && endedAny(last.(*batchv1.Job)) {
+			if ok && endedAny(last.(*batchv1.Job)) {
 				jobs[number] = last.(*batchv1.Job)
+			}
+			if !ok && open.Contains(number) {
+				if err := r.doubt(run); err != nil {
+					return nil, err
+				}
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -37,7 +38,7 @@ func (r *BatchRunReconciler) observePods(ctx context.Context, s *plan.Snapshot, 
 			return err
 		}
 	}
-	if err := r.observeUnseen(ctx, s, w, pods); err != nil {
+	if err := r.observeUnseen(ctx, s, w, cached, pods); err != nil {
 		return err
 	}
 	for _, pod := range pods {
@@ -105,6 +106,19 @@ func (p *runPods) each(ctx context.Context, w *plan.Wave, class podClass, visit 
 	return nil
 }
 
+// has is true when the cache shows a pod of one of these tasks of the wave.
+func (p *runPods) has(ctx context.Context, w *plan.Wave, tasks []int) (found bool, err error) {
+	for _, class := range []podClass{podNoteworthy, podStarting, podOther} {
+		if err := p.each(ctx, w, class, func(_ *corev1.Pod, task int) bool {
+			found = slices.Contains(tasks, task)
+			return !found
+		}); err != nil || found {
+			return found, err
+		}
+	}
+	return false, nil
+}
+
 func (p *runPods) list(ctx context.Context, class podClass) error {
 	var list corev1.PodList
 	ofClass := client.MatchingFields{podsByRun: podKey(p.run.UID, class)}
@@ -158,25 +172,59 @@ func (r *BatchRunReconciler) eachLivePod(
 const liveChunk = 100
 
 // observeUnseen finds the pods of tasks that the Job counted as failed and that the cache does not show as ended: on
-// the API server, where the cache is behind, else among those that were seen going away.
-func (r *BatchRunReconciler) observeUnseen(ctx context.Context, s *plan.Snapshot, w *plan.Wave, pods map[int]plan.Pod) error {
+// the API server, where the cache is behind, else among those that were seen going away. It fails with errStale where one
+// may still be seen.
+func (r *BatchRunReconciler) observeUnseen(
+	ctx context.Context, s *plan.Snapshot, w *plan.Wave, cached *runPods, pods map[int]plan.Pod,
+) error {
 	var missing []int
 	for task := range w.Failed.All() {
 		if s.Unrecorded(w, task) && !pods[task].Ended {
 			missing = append(missing, task)
 		}
 	}
+	exists := map[int]bool{}
 	if err := r.eachLivePod(ctx, s.Run, w, missing, func(pod *corev1.Pod, task int) {
+		exists[task] = true
 		if outcome.Ended(pod) && newer(pods[task], pod) {
 			pods[task] = observePod(pod, task)
 		}
 	}); err != nil {
 		return err
 	}
+	var unseen []int
 	for _, task := range missing {
 		if pod := r.vanished.get(w, task); pod != nil && !pods[task].Ended {
 			pods[task] = vanishedPod(pod, task)
 		}
+		if !pods[task].Ended && !exists[task] {
+			unseen = append(unseen, task)
+		}
+	}
+	if len(unseen) == 0 {
+		return nil
+	}
+	if behind, err := cached.has(ctx, w, unseen); err != nil {
+		return err
+	} else if behind {
+		return errStale
+	}
+	return r.doubt(s.Run)
+}
+
+// unseenDelay is for how long the end of an attempt that nothing tells of may still be on its way to the cache.
+const unseenDelay = 3 * time.Second
+
+// doubt fails with errStale for unseenDelay after a Job or pod is gone whose last state was not seen. What is not seen then
+// never is: it went away while no operator watched.
+func (r *BatchRunReconciler) doubt(run *v1alpha1.BatchRun) error {
+	now := r.Clock.Now()
+	since, ok := r.doubts.get(client.ObjectKeyFromObject(run), now)
+	if !ok {
+		r.doubts.put(client.ObjectKeyFromObject(run), now, now)
+	}
+	if !ok || now.Sub(since) < unseenDelay {
+		return errStale
 	}
 	return nil
 }

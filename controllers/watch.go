@@ -52,6 +52,7 @@ func (r *BatchRunReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Mana
 	r.writes.lifetime, r.troubles.lifetime, r.steps.lifetime = progressInterval, troubleInterval, plan.Lookahead
 	r.queueing.lifetime, r.waves.lifetime = troubleInterval, maxEventDelay+statusInterval
 	r.looks.lifetime = 2 * maxLookDelay
+	r.doubts.lifetime = 2 * maxStaleDelay
 	r.tables = lru.New(maxTables)
 	r.behind = flowcontrol.NewBackOff(staleDelay, maxStaleDelay)
 	of := ctrl.NewControllerManagedBy(mgr)

@@ -109,6 +109,46 @@ var _ = Describe("What a tenant makes of another's run", func() {
 		Expect(deletesOf(s)).To(BeEmpty())
 	})
 
+	It("has no effect where his pods' labels are changed to say that they are of the other's run", func() {
+		s := NewStage(Always(Runs))
+		victim := s.Create(`{backoffLimit: 0}`)
+		s.RunsPods(1)
+		his := &v1alpha1.BatchRun{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: "his"}, Spec: *victim.Spec.DeepCopy()}
+		his.Spec.Completions = ptr.To(int32(2))
+		Expect(K8sClient.Create(Ctx, his)).To(Succeed())
+		s.RunsPods(3)
+		tenant, pods := Tenant(s.Namespace), &corev1.PodList{}
+		Expect(tenant.List(Ctx, pods, client.InNamespace(s.Namespace), client.MatchingLabels{v1alpha1.LabelRun: his.Name})).To(Succeed())
+		Expect(pods.Items).To(HaveLen(2))
+		for i := range pods.Items {
+			pod := &pods.Items[i]
+			changed := pod.DeepCopy()
+			changed.Labels[v1alpha1.LabelRun], changed.Labels[v1alpha1.LabelRunUID] = victim.Name, string(victim.UID)
+			Expect(tenant.Patch(Ctx, changed, client.MergeFrom(pod))).To(Succeed())
+		}
+		s.Kubelet.Turn(func(task, attempt int) Fate {
+			switch {
+			case task == 1:
+				return Succeeds
+			case attempt == 2: // the pods of both runs are counted by their task
+				return Exits(42, "")
+			}
+			return Runs
+		})
+		ended := finishedRun(s, his.Name)
+		Expect(Counts(ended)).To(Equal([3]int32{1, 1, 0}))
+		Expect(States(ended)).To(Equal("Error 1, Completed 1"))
+		s.Reconcile(3)
+		run := s.Get()
+		Expect(Counts(run)).To(Equal([3]int32{0, 0, 0}))
+		Expect(run.Status.Active).To(Equal(int32(1)))
+		s.Kubelet.Turn(Always(Succeeds))
+		run = s.Finishes(v1alpha1.PhaseSucceeded)
+		Expect(Counts(run)).To(Equal([3]int32{1, 0, 0}))
+		Expect(States(run)).To(Equal("Completed 1"))
+		Expect(deletesOf(s)).To(BeEmpty())
+	})
+
 	It("has no effect where its names are those of the other's Jobs, or nearly", func() {
 		s := NewStage(Always(Succeeds))
 		names := []string{"a", "a-0", "a-0-0", "a-1", "a-parameters", "a-parameters-0"}

@@ -1,10 +1,14 @@
 package integration
 
 import (
+	"sync/atomic"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
 	. "github.com/batchrun/batchrun/test/stage"
@@ -65,4 +69,45 @@ var _ = Describe("An operator whose cache is behind", func() {
 		Expect(Counts(run)).To(Equal([3]int32{1, 0, 1}))
 		Expect(s.Kubelet.Started()).To(Equal(map[int]int{0: 2}))
 	})
+
+	It("learns how an attempt ended whose pod is gone before it was seen to end", func() {
+		var late atomic.Bool
+		s := NewStageWith(Always(Runs), &Wire{View: &View{Late: func(object runtime.Object) time.Duration {
+			if _, isPod := object.(*corev1.Pod); isPod && late.Load() {
+				return 8 * time.Second
+			}
+			return 0
+		}}})
+		s.Create(`{backoffLimit: 0}`)
+		s.Eventually(func(g Gomega, run *v1alpha1.BatchRun) { g.Expect(run.Status.Active).To(Equal(int32(1))) })
+		s.RunsPods(1)
+		late.Store(true)
+		failsAndIsDeleted(s)
+	})
+
+	It("learns how an attempt ended whose pod it has not seen at all", func() {
+		s := NewStageWith(Always(Runs), &Wire{View: &View{Late: func(object runtime.Object) time.Duration {
+			if _, isPod := object.(*corev1.Pod); isPod {
+				return 2 * time.Second
+			}
+			return 0
+		}}})
+		s.Create(`{backoffLimit: 0}`)
+		s.RunsPods(1)
+		failsAndIsDeleted(s)
+	})
 })
+
+// failsAndIsDeleted has the pod of task 0 fail and be deleted at once, and expects that its reason is known.
+func failsAndIsDeleted(s *Stage) {
+	GinkgoHelper()
+	s.Kubelet.Turn(Always(Exits(42, "")))
+	pod := s.Kubelet.PodOf(0)
+	Eventually(func(g Gomega) {
+		g.Expect(s.Jobs()[RunName+"-0"].Status.FailedIndexes).To(HaveValue(Equal("0")))
+	}).Should(Succeed())
+	Expect(client.IgnoreNotFound(K8sClient.Delete(Ctx, pod))).To(Succeed())
+	Eventually(s.Kubelet.All).Should(BeEmpty())
+	run := s.Finishes(v1alpha1.PhaseFailed)
+	Expect(States(run)).To(Equal("Error 1"))
+}
