@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -102,13 +103,14 @@ func (r *BatchRunReconciler) readTails(ctx context.Context, run *v1alpha1.BatchR
 	defer cancel()
 	_, lines, bytes := run.Spec.LogTail()
 	added := p.Status.Successes[len(p.Status.Successes)-len(p.Tails):]
-	for i, pod := range p.Tails {
+	workqueue.ParallelizeUntil(context.WithoutCancel(ctx), maxRequestsAtOnce, len(p.Tails), func(i int) {
+		pod := p.Tails[i]
 		log, err := r.Logs.Tail(ctx, run.Namespace, pod.Name, pod.Container, int64(lines))
 		if err != nil {
 			added[i].Message = "its log could not be read"
 			ctrl.LoggerFrom(ctx).Info("log not read", "pod", pod.Name, "error", err.Error())
-			continue
+			return
 		}
 		added[i].LogTail = logtail.Clean(log, lines, bytes)
-	}
+	})
 }
