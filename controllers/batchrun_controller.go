@@ -36,8 +36,6 @@ const (
 	// so again and again. Usually the cache catches up before, and tells.
 	staleDelay    = time.Second
 	maxStaleDelay = 30 * time.Second
-	// troubleInterval is the least time between two looks at the Events of a run.
-	troubleInterval = 10 * time.Second
 	// blockedDelay is when to try again to create a Job that was in somebody's way or was refused.
 	blockedDelay = 10 * time.Second
 	// reconciliationTimeout bounds one reconcile.
@@ -74,11 +72,10 @@ type BatchRunReconciler struct {
 	adjusted *lru.Cache
 	// delivery tells whether waves can be packed.
 	delivery delivery
-	// writes has when the status of a run was written last, troubles what the Events said of it.
-	writes   memory[time.Time]
-	troubles memory[plan.Trouble]
-	// queueing has what Kueue said of a run's wave that waits.
-	queueing memory[string]
+	// writes has when the status of a run was written last.
+	writes memory[time.Time]
+	// warnings are what the Events of the runs' namespaces said.
+	warnings warnings
 	// steps has the last step of each run.
 	steps memory[plan.Step]
 	// waves has how many waves of a run went on as of the last reconcile.
@@ -171,8 +168,6 @@ func (r *BatchRunReconciler) reconcile(ctx context.Context, run *v1alpha1.BatchR
 // forget drops what is remembered of a run that is gone.
 func (r *BatchRunReconciler) forget(run client.ObjectKey) {
 	r.writes.forget(run)
-	r.troubles.forget(run)
-	r.queueing.forget(run)
 	r.steps.forget(run)
 	r.waves.forget(run)
 	r.looks.forget(run)

@@ -9,8 +9,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/fields"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
 	"github.com/batchrun/batchrun/controllers/plan"
@@ -20,6 +18,9 @@ import (
 // freshness is how old an Event may be that tells why something does not go on now: who writes them repeats them.
 const freshness = 5 * time.Minute
 
+// queueFreshness is that of Kueue, which tells once why a wave waits.
+const queueFreshness = time.Hour
+
 // observeQueue asks the cluster's Events why Kueue lets a wave wait: it tells in those of the Job's Workload, which the
 // operator need not be able to read.
 func (r *BatchRunReconciler) observeQueue(ctx context.Context, s *plan.Snapshot) error {
@@ -28,25 +29,26 @@ func (r *BatchRunReconciler) observeQueue(ctx context.Context, s *plan.Snapshot)
 	if i < 0 {
 		return nil
 	}
-	key := client.ObjectKeyFromObject(s.Run)
-	answer, ok := r.queueing.get(key, now)
-	if !ok {
-		event, err := r.lastWarning(ctx, s.Run.Namespace, fields.Set{"involvedObject.kind": "Workload"}, time.Hour,
-			func(event *corev1.Event) bool { return queues.IsWorkloadOf(event.InvolvedObject.Name, s.Waves[i].Name) })
-		if err != nil {
-			return err
-		}
-		if event != nil {
-			answer = event.Message
-		}
-		r.queueing.put(key, answer, now)
+	told, err := r.warnings.in(ctx, r.Live, s.Run.Namespace, now)
+	if err != nil {
+		return err
 	}
-	s.QueueSays = answer
+	var last *warning
+	for workload := range told.byObject {
+		if w := told.last(workload, now.Add(-queueFreshness), func(w *warning) bool {
+			return w.kind == "Workload" && queues.IsWorkloadOf(w.name, s.Waves[i].Name)
+		}); w != nil && (last == nil || last.at.Before(w.at)) {
+			last = w
+		}
+	}
+	if last != nil {
+		s.QueueSays = last.message
+	}
 	return nil
 }
 
 // observeTrouble asks the cluster's Events why a wave that should have pods has none, or why a node does not set up a
-// pod: a quota, a missing volume. No status tells these. It asks for one wave, at most once in troubleInterval.
+// pod: a quota, a missing volume. No status tells these. It asks for one wave.
 func (r *BatchRunReconciler) observeTrouble(ctx context.Context, s *plan.Snapshot, cached *runPods) error {
 	now := r.Clock.Now()
 	i := slices.IndexFunc(s.Waves, func(w plan.Wave) bool {
@@ -56,41 +58,34 @@ func (r *BatchRunReconciler) observeTrouble(ctx context.Context, s *plan.Snapsho
 	if s.Trouble.Reason != "" || i < 0 {
 		return nil
 	}
-	key := client.ObjectKeyFromObject(s.Run)
-	if answer, ok := r.troubles.get(key, now); ok {
-		s.Trouble = answer
-		return nil
+	told, err := r.warnings.in(ctx, r.Live, s.Run.Namespace, now)
+	if err != nil {
+		return err
 	}
-	var err error
 	if s.Waves[i].Idle() {
-		s.Trouble, err = r.whyNoPods(ctx, s.Run, &s.Waves[i])
+		s.Trouble = whyNoPods(&s.Waves[i], told, now)
 	} else {
-		s.Trouble, err = r.whyNotSetUp(ctx, s.Run, &s.Waves[i], cached)
-	}
-	if err == nil && !s.Waves[i].Refused {
-		r.troubles.put(key, s.Trouble, now)
+		s.Trouble, err = whyNotSetUp(ctx, &s.Waves[i], cached, told, now)
 	}
 	return err
 }
 
-func (r *BatchRunReconciler) whyNoPods(ctx context.Context, run *v1alpha1.BatchRun, w *plan.Wave) (plan.Trouble, error) {
-	event, err := r.lastWarning(ctx, run.Namespace, fields.Set{"involvedObject.uid": string(w.UID), "reason": "FailedCreate"}, freshness, nil)
-	if err != nil || event == nil {
-		return plan.Trouble{}, err
+func whyNoPods(w *plan.Wave, told warningsThen, now time.Time) plan.Trouble {
+	last := told.last(w.UID, now.Add(-freshness), func(w *warning) bool { return w.reason == "FailedCreate" })
+	if last == nil {
+		return plan.Trouble{}
 	}
-	if w.Packed && strings.Contains(strings.ReplaceAll(event.Message, w.Name, ""), v1alpha1.PolicyParameters) {
+	if w.Packed && strings.Contains(strings.ReplaceAll(last.message, w.Name, ""), v1alpha1.PolicyParameters) {
 		w.Refused = true
-		return plan.Trouble{}, nil
+		return plan.Trouble{}
 	}
 	// The name of the pod is another one each time.
 	podName := regexp.MustCompile(regexp.QuoteMeta(w.Name) + `-\d+-[a-z0-9]{5}`)
 	return plan.Trouble{Reason: v1alpha1.RunPodsNotCreated, Message: fmt.Sprintf(
-		"the pods of Job %s cannot be created: %s", w.Name, podName.ReplaceAllString(event.Message, w.Name+"-…"))}, nil
+		"the pods of Job %s cannot be created: %s", w.Name, podName.ReplaceAllString(last.message, w.Name+"-…"))}
 }
 
-func (r *BatchRunReconciler) whyNotSetUp(
-	ctx context.Context, run *v1alpha1.BatchRun, w *plan.Wave, cached *runPods,
-) (plan.Trouble, error) {
+func whyNotSetUp(ctx context.Context, w *plan.Wave, cached *runPods, told warningsThen, now time.Time) (plan.Trouble, error) {
 	var oldest *corev1.Pod
 	var oldestTask int
 	if err := cached.each(ctx, w, podStarting, func(pod *corev1.Pod, task int) bool {
@@ -99,48 +94,10 @@ func (r *BatchRunReconciler) whyNotSetUp(
 	}); err != nil || oldest == nil {
 		return plan.Trouble{}, err
 	}
-	event, err := r.lastWarning(ctx, run.Namespace, fields.Set{"involvedObject.uid": string(oldest.UID)}, freshness, nil)
-	if err != nil || event == nil || eventTime(event).Before(w.Starting) {
-		return plan.Trouble{}, err
+	last := told.last(oldest.UID, now.Add(-freshness), func(told *warning) bool { return !told.at.Before(w.Starting) })
+	if last == nil {
+		return plan.Trouble{}, nil
 	}
 	return plan.Trouble{Reason: v1alpha1.RunStartFailing,
-		Message: fmt.Sprintf("task %d (pod %s): %s: %s", oldestTask, oldest.Name, event.Reason, event.Message)}, nil
-}
-
-// lastWarning is the latest Warning among the Events that the fields and the function, if any, select; nil where there is
-// none as fresh.
-func (r *BatchRunReconciler) lastWarning(ctx context.Context, namespace string, selected fields.Set, fresh time.Duration,
-	selects func(*corev1.Event) bool,
-) (*corev1.Event, error) {
-	selected["type"] = corev1.EventTypeWarning
-	var list corev1.EventList
-	if err := r.Live.List(ctx, &list, client.InNamespace(namespace), client.MatchingFieldsSelector{Selector: selected.AsSelector()}); err != nil {
-		return nil, fmt.Errorf("looking up Events: %w", err)
-	}
-	var last *corev1.Event
-	lastTime := r.Clock.Now().Add(-fresh)
-	for i := range list.Items {
-		if selects != nil && !selects(&list.Items[i]) {
-			continue
-		}
-		if t := eventTime(&list.Items[i]); t.After(lastTime) {
-			last, lastTime = &list.Items[i], t
-		}
-	}
-	return last, nil
-}
-
-// eventTime is when an Event was last seen; which field tells depends on who wrote it.
-func eventTime(event *corev1.Event) time.Time {
-	latest := event.CreationTimestamp.Time
-	times := []time.Time{event.EventTime.Time, event.LastTimestamp.Time}
-	if event.Series != nil {
-		times = append(times, event.Series.LastObservedTime.Time)
-	}
-	for _, t := range times {
-		if t.After(latest) {
-			latest = t
-		}
-	}
-	return latest
+		Message: fmt.Sprintf("task %d (pod %s): %s: %s", oldestTask, oldest.Name, last.reason, last.message)}, nil
 }

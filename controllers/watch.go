@@ -49,8 +49,7 @@ func (r *BatchRunReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Mana
 		return err
 	}
 	r.vanished, r.adjusted, r.goneJobs = newVanishedPods(), lru.New(maxAdjusted), lru.New(maxGoneJobs)
-	r.writes.lifetime, r.troubles.lifetime, r.steps.lifetime = progressInterval, troubleInterval, plan.Lookahead
-	r.queueing.lifetime, r.waves.lifetime = troubleInterval, maxEventDelay+statusInterval
+	r.writes.lifetime, r.steps.lifetime, r.waves.lifetime = progressInterval, plan.Lookahead, maxEventDelay+statusInterval
 	r.looks.lifetime = 2 * maxLookDelay
 	r.doubts.lifetime = 2 * maxStaleDelay
 	r.tables = lru.New(maxTables)
