@@ -87,7 +87,7 @@ func (t warningsThen) add(event *corev1.Event) {
 		reason: event.Reason, message: event.Message, at: eventTime(event)}
 	ofObject := t.byObject[event.InvolvedObject.UID]
 	for i := range ofObject {
-		if ofObject[i].reason == added.reason {
+		if ofObject[i].name == added.name && ofObject[i].reason == added.reason { // not everybody gives UIDs
 			if ofObject[i].at.Before(added.at) {
 				ofObject[i] = added
 			}
