@@ -73,7 +73,7 @@ func (r *BatchRunReconciler) observe(ctx context.Context, run *v1alpha1.BatchRun
 		}
 		if slices.Contains(s.Gone, number) { // what it achieved last counts; the rest is gone
 			*wave = plan.Wave{Number: number, Name: wave.Name, UID: wave.UID, Tasks: wave.Succeeded.Union(wave.Failed),
-				Succeeded: wave.Succeeded, Failed: wave.Failed, Pods: wave.Pods, Successes: wave.Successes,
+				Succeeded: wave.Succeeded, Failed: wave.Failed, Pods: wave.Pods,
 				Sweep: wave.Sweep, Foreign: wave.Foreign, Finished: "deleted", Stopped: true, Deleting: true}
 		}
 		s.Waves = append(s.Waves, *wave)

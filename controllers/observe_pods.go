@@ -3,7 +3,6 @@ package controllers
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -45,37 +44,11 @@ func (r *BatchRunReconciler) observePods(ctx context.Context, s *plan.Snapshot, 
 		w.Pods = append(w.Pods, pod)
 	}
 	slices.SortFunc(w.Pods, func(a, b plan.Pod) int { return a.Task - b.Task })
-	if err := r.observeSuccesses(ctx, s, w); err != nil {
-		return err
-	}
 	return cached.each(ctx, w, podStarting, func(pod *corev1.Pod, _ int) bool {
 		if since := startingSince(pod); w.Starting.IsZero() || since.Before(w.Starting) {
 			w.Starting = since
 		}
 		return true
-	})
-}
-
-// observeSuccesses adds to a wave as many pods of tasks whose success is not recorded yet as the status has room for.
-func (r *BatchRunReconciler) observeSuccesses(ctx context.Context, s *plan.Snapshot, w *plan.Wave) error {
-	room := v1alpha1.MaxSuccesses - len(s.Run.Status.Successes)
-	if room <= 0 {
-		return nil
-	}
-	missing := map[int]bool{}
-	for task := range w.Succeeded.All() {
-		if s.Unrecorded(w, task) && len(missing) < room {
-			missing[task] = true
-		}
-	}
-	if len(missing) == 0 {
-		return nil
-	}
-	return r.eachLivePod(ctx, s.Run, w, slices.Sorted(maps.Keys(missing)), func(pod *corev1.Pod, task int) {
-		if missing[task] && pod.Status.Phase == corev1.PodSucceeded {
-			w.Successes = append(w.Successes, observePod(pod, task))
-			delete(missing, task)
-		}
 	})
 }
 

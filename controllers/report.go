@@ -44,7 +44,9 @@ func (r *BatchRunReconciler) report(ctx context.Context, run *v1alpha1.BatchRun,
 	if err := r.seesAllWaves(ctx, run, p); err != nil {
 		return ctrl.Result{}, err
 	}
-	r.readTails(ctx, run, p)
+	if err := r.lookUpSamples(ctx, run, p); err != nil {
+		return ctrl.Result{}, err
+	}
 	reported := run.DeepCopy()
 	reported.Status = p.Status
 	patch := client.MergeFromWithOptions(run, client.MergeFromWithOptimisticLock{})
@@ -96,21 +98,56 @@ func (r *BatchRunReconciler) seesAllWaves(ctx context.Context, run *v1alpha1.Bat
 	return nil
 }
 
-// readTails reads the ends of the logs of the successes that the plan added to the status, all within logTimeout. A log
-// that cannot be read is said to be so.
-func (r *BatchRunReconciler) readTails(ctx context.Context, run *v1alpha1.BatchRun, p *plan.Plan) {
+// lookUpSamples has the successes that the plan added to the status tell what only their pods do: which they were, when
+// they ended, and the ends of their logs. One whose pod is gone is left out; there is room for another then.
+func (r *BatchRunReconciler) lookUpSamples(ctx context.Context, run *v1alpha1.BatchRun, p *plan.Plan) error {
+	if len(p.Samples) == 0 {
+		return nil
+	}
+	tasks := map[*plan.Wave][]int{}
+	for _, sample := range p.Samples {
+		tasks[sample.Wave] = append(tasks[sample.Wave], sample.Task)
+	}
+	found := map[plan.Sample]plan.Pod{}
+	for wave := range tasks {
+		if err := r.eachLivePod(ctx, run, wave, tasks[wave], func(pod *corev1.Pod, task int) {
+			if pod.Status.Phase == corev1.PodSucceeded {
+				found[plan.Sample{Wave: wave, Task: task}] = observePod(pod, task)
+			}
+		}); err != nil {
+			return err
+		}
+	}
+	first := len(p.Status.Successes) - len(p.Samples)
+	added := p.Status.Successes[first:]
+	var pods []plan.Pod
+	p.Status.Successes = slices.Clone(p.Status.Successes[:first])
+	for i, sample := range p.Samples {
+		if pod, ok := found[sample]; ok {
+			pod.Tell(&added[i])
+			p.Status.Successes = append(p.Status.Successes, added[i])
+			pods = append(pods, pod)
+		}
+	}
+	if keep, _, _ := run.Spec.LogTail(); keep == v1alpha1.KeepAll {
+		r.readTails(ctx, run, p.Status.Successes[first:], pods)
+	}
+	return nil
+}
+
+// readTails reads the ends of the logs of attempts' pods, all within logTimeout. A log that cannot be read is said to be
+// so.
+func (r *BatchRunReconciler) readTails(ctx context.Context, run *v1alpha1.BatchRun, records []v1alpha1.Attempt, pods []plan.Pod) {
 	ctx, cancel := context.WithTimeout(ctx, logTimeout)
 	defer cancel()
 	_, lines, bytes := run.Spec.LogTail()
-	added := p.Status.Successes[len(p.Status.Successes)-len(p.Tails):]
-	workqueue.ParallelizeUntil(context.WithoutCancel(ctx), maxRequestsAtOnce, len(p.Tails), func(i int) {
-		pod := p.Tails[i]
-		log, err := r.Logs.Tail(ctx, run.Namespace, pod.Name, pod.Container, int64(lines))
+	workqueue.ParallelizeUntil(context.WithoutCancel(ctx), maxRequestsAtOnce, len(pods), func(i int) {
+		log, err := r.Logs.Tail(ctx, run.Namespace, pods[i].Name, pods[i].Container, int64(lines))
 		if err != nil {
-			added[i].Message = "its log could not be read"
-			ctrl.LoggerFrom(ctx).Info("log not read", "pod", pod.Name, "error", err.Error())
+			records[i].Message = "its log could not be read"
+			ctrl.LoggerFrom(ctx).Info("log not read", "pod", pods[i].Name, "error", err.Error())
 			return
 		}
-		added[i].LogTail = logtail.Clean(log, lines, bytes)
+		records[i].LogTail = logtail.Clean(log, lines, bytes)
 	})
 }

@@ -34,7 +34,7 @@ func (p *planner) clean() {
 		}
 	}
 	if len(p.Waves)+len(p.Unreadable) == 0 && p.Status.CleanupTime == nil {
-		p.Status.CleanupTime = p.time(p.now)
+		p.Status.CleanupTime = stamp(p.now)
 		// Should new tasks open the run again, what was stopped halfway starts anew: nobody else deleted it.
 		for task := range p.ledger.In(ledger.Active) {
 			p.putBack(task)

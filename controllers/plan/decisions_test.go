@@ -148,7 +148,6 @@ func TestAFailureOfATaskThatIsNoMoreIsNotTheLast(t *testing.T) {
 }
 
 func TestSuccessesAreSampledUpToTheirMost(t *testing.T) {
-	pod := Pod{Task: 0, Name: "p"}
 	for name, test := range map[string]struct{ before, after int }{
 		"there is room":    {v1alpha1.MaxSuccesses - 1, v1alpha1.MaxSuccesses},
 		"there is no room": {v1alpha1.MaxSuccesses, v1alpha1.MaxSuccesses},
@@ -156,14 +155,17 @@ func TestSuccessesAreSampledUpToTheirMost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := planning(2, 1, ledger.Ledger{{State: ledger.Active, Failures: 2, Disruptions: 1}, activeIn(0)})
 			p.Status.Successes = make([]v1alpha1.Attempt, test.before)
-			p.succeed(1, map[int]Pod{0: pod})
-			expect(t, "samples, where the pod is not known", len(p.Status.Successes), test.before)
-			p.succeed(0, map[int]Pod{0: pod})
-			expect(t, "samples", len(p.Status.Successes), test.after)
+			wave := &Wave{}
+			p.succeed(wave, 0)
+			expect(t, "successes", len(p.Status.Successes), test.after)
+			expect(t, "samples", len(p.Samples), test.after-test.before)
 			if last := p.Status.Successes[test.after-1]; test.after > test.before {
 				expect(t, "attempt", last.Attempt, 4)
+				expect(t, "reason", last.Reason, v1alpha1.ReasonCompleted)
+				expect(t, "sample", p.Samples[0], Sample{Wave: wave, Task: 0})
 			}
-			expect(t, "tails, of which each takes twice its bytes", p.size()-sizeOf(p.Status), 2*2048*(test.after-test.before))
+			expect(t, "room for the pods and the tails, of which each takes twice its bytes",
+				p.size()-sizeOf(p.Status), (maxPodBytes+2*2048)*(test.after-test.before))
 		})
 	}
 }
@@ -178,8 +180,8 @@ func TestParametersAreThoseOfASweepWhoseTasksAreKnown(t *testing.T) {
 func TestJobsAreAllGoneBeforeARunIsCleanedUp(t *testing.T) {
 	p := planning(1, 1, ledger.Ledger{{State: ledger.Succeeded}})
 	p.spec.TTLSecondsAfterFinished = ptr.To[int32](0)
-	p.Run.Status.CompletionTime = p.time(epoch)
-	p.Status.CompletionTime = p.time(epoch)
+	p.Run.Status.CompletionTime = stamp(epoch)
+	p.Status.CompletionTime = stamp(epoch)
 	p.Waves, p.Unreadable = []Wave{{Number: 0}}, []Wave{{Number: 1}}
 	p.clean()
 	expect(t, "Jobs to delete", len(p.DeleteJobs), 2)

@@ -83,7 +83,7 @@ func (p *planner) lastFailure(failed, tasks int) string {
 }
 
 func (p *planner) finish(conditionType, reason, message string) {
-	p.Status.CompletionTime = p.time(p.now)
+	p.Status.CompletionTime = stamp(p.now)
 	p.setCondition(conditionType, true, reason, message)
 	if p.Status.StartTime != nil {
 		p.Status.Duration = max(0, p.Status.CompletionTime.Sub(p.Status.StartTime.Time)).String() // a clock may have been put back

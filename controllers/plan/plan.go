@@ -130,8 +130,6 @@ type Wave struct {
 	// Pods are its pods that failed, are going away, or wait for something that fails; and all that have not ended where
 	// some of the wave's tasks are not to run in it any more.
 	Pods []Pod
-	// Successes are pods that succeeded, as many as the status still has room for.
-	Successes []Pod
 }
 
 // Archived is how the archive of logs fares with those of a run, since this operator started.
@@ -211,9 +209,10 @@ type Plan struct {
 	DeleteJobs []Wave
 	DeletePods []Pod
 	DeleteRun  bool
-	// Tails are the pods of the last len(Tails) entries of Status.Successes, whose log tails are still to be read.
-	Tails  []Pod
-	Events []Event
+	// Samples are where to look up the pods of the last len(Samples) entries of Status.Successes. What they tell is missing
+	// there yet.
+	Samples []Sample
+	Events  []Event
 	// WakeAt is when to look again even if nothing happens; zero where nothing is due.
 	WakeAt time.Time
 }
@@ -221,6 +220,12 @@ type Plan struct {
 // Acts is true when the plan changes anything but the status.
 func (p *Plan) Acts() bool {
 	return len(p.Start)+len(p.Adjust)+len(p.DeleteJobs)+len(p.DeletePods) > 0 || p.DeleteRun
+}
+
+// Sample is a success whose pod is still to be looked up.
+type Sample struct {
+	Wave *Wave
+	Task int
 }
 
 // NewWave is a wave to start.

@@ -43,7 +43,7 @@ func (p *planner) adopt() {
 	}
 	p.Status.Waves.Open = open.String()
 	if p.Status.StartTime == nil && !open.Empty() && !p.finished() && !p.suspended() && p.queued() == nil {
-		p.Status.StartTime = p.time(p.now)
+		p.Status.StartTime = stamp(p.now)
 	}
 }
 
@@ -113,17 +113,13 @@ func (p *planner) recordWave(w *Wave, reasons map[v1alpha1.Reason]int) {
 		}
 		p.fail(task, pod, reasons)
 	}
-	sampled := map[int]Pod{}
-	for _, pod := range w.Successes {
-		sampled[pod.Task] = pod
-	}
 	for task := range w.Succeeded.All() {
 		switch {
 		case task >= len(p.ledger) || !p.ledger[task].In(w.Number):
 		case p.ledger[task].State == ledger.Removed: // it counts should the task come back
 			p.ledger[task] = ledger.Task{State: ledger.Succeeded, Execution: p.ledger[task].Execution}
 		default: // active, or pending: a pod that was given up may have started all the same
-			p.succeed(task, sampled)
+			p.succeed(w, task)
 		}
 	}
 	if w.Finished != "" {
@@ -167,18 +163,16 @@ func (p *planner) deleted(task int, message string) Pod {
 		Reason: v1alpha1.ReasonDeleted, FinishedAt: p.now, Message: message}}
 }
 
-func (p *planner) succeed(task int, sampled map[int]Pod) {
+func (p *planner) succeed(w *Wave, task int) {
 	attempt := p.ledger[task].Attempts() + 1
 	p.ledger[task] = ledger.Task{State: ledger.Succeeded, Execution: p.ledger[task].Execution}
 	p.count(v1alpha1.ReasonCompleted)
-	pod, ok := sampled[task]
-	if !ok || len(p.Status.Successes) >= v1alpha1.MaxSuccesses {
+	if len(p.Status.Successes) >= v1alpha1.MaxSuccesses {
 		return
 	}
+	pod := Pod{Task: task, Outcome: outcome.Outcome{Reason: v1alpha1.ReasonCompleted}}
 	p.Status.Successes = append(p.Status.Successes, p.attempt(pod, attempt))
-	if keep, _, _ := p.spec.LogTail(); keep == v1alpha1.KeepAll {
-		p.Tails = append(p.Tails, pod)
-	}
+	p.Samples = append(p.Samples, Sample{Wave: w, Task: task})
 }
 
 // checkStart ends the attempt of a pod that waits for something that fails and has waited for longer than it may. Where
@@ -236,14 +230,19 @@ func (p *planner) attempt(pod Pod, number int) v1alpha1.Attempt {
 	record := v1alpha1.Attempt{
 		Index: int32(pod.Task), Attempt: int32(number),
 		Execution: int32(p.ledger[pod.Task].Execution) + 1, Parameters: p.parametersOf(pod.Task),
-		Reason: pod.Outcome.Reason, Disruption: pod.Outcome.Disruption,
-		ExitCode: pod.Outcome.ExitCode, Message: pod.Outcome.Message,
-		Pod: pod.Name, Node: pod.Node,
 	}
-	if !pod.Outcome.FinishedAt.IsZero() {
-		record.FinishedAt = p.time(pod.Outcome.FinishedAt)
-	}
+	pod.Tell(&record)
 	return record
+}
+
+// Tell writes into an attempt's record what its pod says of it, but for the end of its log.
+func (pod *Pod) Tell(record *v1alpha1.Attempt) {
+	record.Reason, record.Disruption = pod.Outcome.Reason, pod.Outcome.Disruption
+	record.ExitCode, record.Message = pod.Outcome.ExitCode, pod.Outcome.Message
+	record.Pod, record.Node = pod.Name, pod.Node
+	if !pod.Outcome.FinishedAt.IsZero() {
+		record.FinishedAt = stamp(pod.Outcome.FinishedAt)
+	}
 }
 
 // maxParametersBytes bounds the parameter values of one attempt in the status.
@@ -308,6 +307,6 @@ func describe(a v1alpha1.Attempt) string {
 }
 
 // time is t as the API server stores it, to the second.
-func (p *planner) time(t time.Time) *metav1.Time {
+func stamp(t time.Time) *metav1.Time {
 	return ptr.To(metav1.NewTime(t).Rfc3339Copy())
 }

@@ -391,7 +391,7 @@ func (p *planner) setCondition(conditionType string, status bool, reason, messag
 	}
 	meta.SetStatusCondition(&p.Status.Conditions, metav1.Condition{
 		Type: conditionType, Status: value, Reason: reason, Message: logtail.Cut(message, maxConditionBytes),
-		ObservedGeneration: p.Run.Generation, LastTransitionTime: *p.time(p.now),
+		ObservedGeneration: p.Run.Generation, LastTransitionTime: *stamp(p.now),
 	})
 }
 
@@ -429,11 +429,17 @@ func cutValues(parameters map[string]string, excess int) (saved int) {
 	return before - sizeOf(parameters)
 }
 
-// size is that of the status as JSON, with the log tails that are still to be read: each takes at most two bytes for
-// each byte of a tail.
+// maxPodBytes bounds what the record of a success tells of its pod: two names of at most 253 bytes, and a time.
+const maxPodBytes = 600
+
+// size is that of the status as JSON, with what is still to be looked up: a log tail takes at most two bytes for each of
+// its bytes.
 func (p *planner) size() int {
-	_, _, tail := p.spec.LogTail()
-	return sizeOf(p.Status) + len(p.Tails)*2*tail
+	keep, _, tail := p.spec.LogTail()
+	if keep != v1alpha1.KeepAll {
+		tail = 0
+	}
+	return sizeOf(p.Status) + len(p.Samples)*(maxPodBytes+2*tail)
 }
 
 func sizeOf(value any) int {

@@ -203,13 +203,15 @@ func TestRecord(t *testing.T) {
 		w.fail(o, 0)
 		expect(t, "tail", w.status().Failures[0].LogTail, "")
 	})
-	t.Run("tails of successes are read for logs.keep All only", func(t *testing.T) {
-		for keep, want := range map[v1alpha1.LogKeep]int{v1alpha1.KeepAll: 1, v1alpha1.KeepFailed: 0, v1alpha1.KeepNone: 0} {
+	t.Run("the status has room for tails of successes with logs.keep All only", func(t *testing.T) {
+		for keep, want := range map[v1alpha1.LogKeep]int{v1alpha1.KeepAll: 2 * 2048, v1alpha1.KeepFailed: 0, v1alpha1.KeepNone: 0} {
 			w := started(func(s *spec) { s.Logs = &v1alpha1.LogPolicy{Keep: &keep} })
 			w.end(0, completed(w.now))
 			w.sync()
 			p := w.reconcile()
-			expect(t, string(keep)+": tails", len(p.Tails), want)
+			expect(t, string(keep)+": samples", len(p.Samples), 1)
+			s := &planner{spec: &w.run.Spec, Plan: *p}
+			expect(t, string(keep)+": room", s.size()-sizeOf(p.Status), maxPodBytes+want)
 			expect(t, string(keep)+": successes", len(w.status().Successes), 1)
 		}
 	})
@@ -308,17 +310,17 @@ func TestStatusSize(t *testing.T) {
 						wave.Pods = append(wave.Pods, pod)
 					} else {
 						succeeded.Add(task)
-						if pod.Outcome = completed(w.now); len(wave.Successes) < v1alpha1.MaxSuccesses {
-							wave.Successes = append(wave.Successes, pod)
-						}
 					}
 				}
 				wave.Succeeded, wave.Failed = succeeded.Set(), failed.Set()
 				s := w.snapshot(w.fresh())
 				s.Waves, s.MaxParallelism = []Wave{wave}, n
 				p := Make(s, w.now)
-				for i := range p.Tails {
-					p.Status.Successes[len(p.Status.Successes)-1-i].LogTail = strings.Repeat("\"", v1alpha1.DefaultTailBytes)
+				for i := range p.Samples {
+					success := &p.Status.Successes[len(p.Status.Successes)-1-i]
+					pod := Pod{Name: strings.Repeat("p", 253), Node: strings.Repeat("n", 253), Outcome: completed(w.now)}
+					pod.Tell(success)
+					success.LogTail = strings.Repeat("\"", v1alpha1.DefaultTailBytes)
 				}
 				text, err := json.Marshal(p.Status)
 				if err != nil {

@@ -41,9 +41,9 @@ func (p *planner) rerun() {
 	}
 	// What they did before is over: the samples of successes are of the present executions.
 	p.Status.Successes = slices.DeleteFunc(p.Status.Successes, func(a v1alpha1.Attempt) bool { return again.Contains(int(a.Index)) })
-	p.Tails = slices.DeleteFunc(p.Tails, func(pod Pod) bool { return again.Contains(pod.Task) })
+	p.Samples = slices.DeleteFunc(p.Samples, func(s Sample) bool { return again.Contains(s.Task) })
 	p.Status.Reruns = append(p.Status.Reruns, v1alpha1.RerunRecord{
-		Token: r.Token, Time: *p.time(p.now), Tasks: int32(again.Len()), Indexes: again.Short(maxRerunIndexesBytes)})
+		Token: r.Token, Time: *stamp(p.now), Tasks: int32(again.Len()), Indexes: again.Short(maxRerunIndexesBytes)})
 	if extra := len(p.Status.Reruns) - v1alpha1.MaxReruns; extra > 0 {
 		p.Status.Reruns = slices.Clone(p.Status.Reruns[extra:])
 	}

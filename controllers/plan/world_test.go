@@ -177,10 +177,7 @@ func (w *world) wave(s *Snapshot, job *simJob, next int, open indexset.Set, swee
 	for _, task := range slices.Sorted(maps.Keys(job.pods)) {
 		pod := *job.pods[task]
 		switch {
-		case pod.Ended && pod.Outcome.Reason == v1alpha1.ReasonCompleted:
-			if wave.Succeeded.Contains(task) && s.Unrecorded(&wave, task) && len(wave.Successes)+len(s.Run.Status.Successes) < v1alpha1.MaxSuccesses {
-				wave.Successes = append(wave.Successes, pod)
-			}
+		case pod.Ended && pod.Outcome.Reason == v1alpha1.ReasonCompleted: // its Job tells
 		case pod.Ended || pod.Gated || pod.Waiting.Reason != "" || s.HasUnwanted(&wave):
 			if live := w.jobs[job.number]; !pod.Ended && job.failed[task] && live != nil && live.pods[task] != nil && live.pods[task].Ended {
 				pod = *live.pods[task]
