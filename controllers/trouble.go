@@ -35,8 +35,8 @@ func (r *BatchRunReconciler) observeQueue(ctx context.Context, s *plan.Snapshot)
 	}
 	var last *warning
 	for workload := range told.byObject {
-		if w := told.last(workload, now.Add(-queueFreshness), func(w *warning) bool {
-			return w.kind == "Workload" && queues.IsWorkloadOf(w.name, s.Waves[i].Name)
+		if w := told.last(workload, now.Add(-queueFreshness), func(event *warning) bool {
+			return event.kind == "Workload" && queues.IsWorkloadOf(event.name, s.Waves[i].Name)
 		}); w != nil && (last == nil || last.at.Before(w.at)) {
 			last = w
 		}
@@ -71,7 +71,7 @@ func (r *BatchRunReconciler) observeTrouble(ctx context.Context, s *plan.Snapsho
 }
 
 func whyNoPods(w *plan.Wave, told warningsThen, now time.Time) plan.Trouble {
-	last := told.last(w.UID, now.Add(-freshness), func(w *warning) bool { return w.reason == "FailedCreate" })
+	last := told.last(w.UID, now.Add(-freshness), func(event *warning) bool { return event.reason == "FailedCreate" })
 	if last == nil {
 		return plan.Trouble{}
 	}
@@ -94,7 +94,7 @@ func whyNotSetUp(ctx context.Context, w *plan.Wave, cached *runPods, told warnin
 	}); err != nil || oldest == nil {
 		return plan.Trouble{}, err
 	}
-	last := told.last(oldest.UID, now.Add(-freshness), func(told *warning) bool { return !told.at.Before(w.Starting) })
+	last := told.last(oldest.UID, now.Add(-freshness), func(event *warning) bool { return !event.at.Before(w.Starting) })
 	if last == nil {
 		return plan.Trouble{}, nil
 	}
