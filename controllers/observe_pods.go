@@ -188,8 +188,9 @@ func (r *BatchRunReconciler) observeUnseen(
 // unseenDelay is for how long the end of an attempt that nothing tells of may still be on its way to the cache.
 const unseenDelay = 3 * time.Second
 
-// doubt fails with errStale for unseenDelay after a Job or pod is gone whose last state was not seen. What is not seen then
-// never is: it went away while no operator watched.
+// doubt fails with errStale for unseenDelay after a Job or pod of the run turned out to be gone whose last state was not
+// seen. What is not seen then never is: it went away while no operator watched. Others of the run that turn out so soon after
+// are not waited for anew, or a run whose pods are taken away one after the other would never be recorded.
 func (r *BatchRunReconciler) doubt(run *v1alpha1.BatchRun) error {
 	now := r.Clock.Now()
 	since, ok := r.doubts.get(client.ObjectKeyFromObject(run), now)

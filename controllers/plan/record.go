@@ -306,7 +306,7 @@ func describe(a v1alpha1.Attempt) string {
 	return text
 }
 
-// time is t as the API server stores it, to the second.
+// stamp is t as the API server stores it, to the second.
 func stamp(t time.Time) *metav1.Time {
 	return ptr.To(metav1.NewTime(t).Rfc3339Copy())
 }
