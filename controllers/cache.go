@@ -86,7 +86,8 @@ func SlimPod(object any) (any, error) {
 		SchedulingGates: pod.Spec.SchedulingGates,
 	}
 	pod.Status = corev1.PodStatus{
-		Phase: pod.Status.Phase, Reason: pod.Status.Reason, Message: pod.Status.Message, StartTime: pod.Status.StartTime,
+		ObservedGeneration: pod.Status.ObservedGeneration,
+		Phase:              pod.Status.Phase, Reason: pod.Status.Reason, Message: pod.Status.Message, StartTime: pod.Status.StartTime,
 		Conditions:            pod.Status.Conditions,
 		InitContainerStatuses: slimStatuses(pod.Status.InitContainerStatuses),
 		ContainerStatuses:     slimStatuses(pod.Status.ContainerStatuses),

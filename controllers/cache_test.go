@@ -74,6 +74,11 @@ func TestSlimPodTellsTheSameOutcome(t *testing.T) {
 		"deleted": func(p *corev1.Pod) {
 			p.DeletionTimestamp, p.DeletionGracePeriodSeconds = &podTime, ptr.To(int64(30))
 		},
+		"ended before it was deleted": func(p *corev1.Pod) {
+			p.Status.Phase, p.Status.ContainerStatuses[0] = corev1.PodFailed, exited("main", 3, "Error")
+			p.DeletionTimestamp, p.DeletionGracePeriodSeconds = &podTime, ptr.To(int64(0))
+			p.Generation, p.Status.ObservedGeneration = 2, 1
+		},
 		"unschedulable": func(p *corev1.Pod) {
 			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse,
 				Reason: corev1.PodReasonUnschedulable, Message: "0/1 nodes", LastTransitionTime: podTime}}

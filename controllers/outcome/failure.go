@@ -92,7 +92,7 @@ const clockSkew = 30 * time.Second
 // byItself leaves out the containers whose exit code nobody knows, and, of a pod that was deleted, those that ended
 // since: they were told to.
 func byItself(pod *corev1.Pod, failed []failure) []failure {
-	deletion := deletionRequested(pod)
+	deletion := toldToEnd(pod)
 	var own []failure
 	for _, f := range failed {
 		told := deletion

@@ -68,6 +68,11 @@ func deletedAt(seconds int) edit {
 	}
 }
 
+// generation is the pod's own, and the one that its kubelet reports of.
+func generation(own, observed int64) edit {
+	return func(pod *corev1.Pod) { pod.Generation, pod.Status.ObservedGeneration = own, observed }
+}
+
 // container has a container in this state.
 func container(name string, state corev1.ContainerState) edit {
 	return func(pod *corev1.Pod) {

@@ -50,6 +50,21 @@ func lastFinish(pod *corev1.Pod, failed bool) (last time.Time, told bool) {
 	return last, told && !last.IsZero()
 }
 
+// toldToEnd is when the containers were told to end because somebody deleted the pod; zero if they were not.
+func toldToEnd(pod *corev1.Pod) time.Time {
+	if endedBeforeDeletion(pod) {
+		return time.Time{}
+	}
+	return deletionRequested(pod)
+}
+
+// endedBeforeDeletion holds where the kubelet reported the end of the pod before it knew of its deletion, which counts the
+// pod's generation up (https://kep.k8s.io/5067). It decides what times cannot, which tell seconds only, of two clocks.
+func endedBeforeDeletion(pod *corev1.Pod) bool {
+	observed := pod.Status.ObservedGeneration
+	return Ended(pod) && observed > 0 && observed < pod.Generation
+}
+
 // deletionRequested is when somebody asked for the pod's deletion, zero if nobody did: the deletion timestamp is the
 // end of the grace period that began then.
 func deletionRequested(pod *corev1.Pod) time.Time {

@@ -130,6 +130,7 @@ func (k *Kubelet) run(ctx context.Context, pod *corev1.Pod) {
 		}
 	}
 	if !equality.Semantic.DeepEqual(pod.Status, changed.Status) {
+		changed.Status.ObservedGeneration = pod.Generation
 		if k.patched[pod.UID] == pod.ResourceVersion {
 			return // the watch is about to bring it back
 		}
