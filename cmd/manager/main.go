@@ -35,14 +35,6 @@ import (
 // the pod, so that the lease is given back.
 const shutdownTimeout = 20 * time.Second
 
-// How long replicas of the operator take to follow each other: after a graceful end about leaseRetryPeriod, which
-// client-go makes up to 2.2 times as long; after a crash leaseDuration more.
-const (
-	leaseDuration    = 12 * time.Second
-	renewDeadline    = 8 * time.Second
-	leaseRetryPeriod = time.Second
-)
-
 // gcPercent has memory collected when there is half as much garbage as there is data, not as much. The operator, which is
 // idle most of the time, takes 5 to 10% less memory for 3 to 10% more processor time (measured).
 const gcPercent = 50
@@ -182,8 +174,9 @@ func main() {
 }
 
 func run(o options) error {
-	if _, err := os.Stat(inPodNamespace); err != nil && o.leaderElect && o.leaseNamespace == "" {
-		return errors.New("--leader-elect outside of a pod needs --leader-election-namespace, the namespace of the lease")
+	leaseNamespace, err := leaseIn(o)
+	if err != nil {
+		return err
 	}
 	namespaces := o.watched()
 	scheme := runtime.NewScheme()
@@ -211,19 +204,22 @@ func run(o options) error {
 	if o.metricsSecure {
 		serving.FilterProvider = filters.WithAuthenticationAndAuthorization
 	}
+	lease, err := newLease(config, leaseNamespace)
+	if err != nil {
+		return err
+	}
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
-		Scheme:                        scheme,
-		Cache:                         controllers.CacheOptions(namespaces...),
-		Metrics:                       serving,
-		HealthProbeBindAddress:        o.probeAddress,
-		LeaderElection:                o.leaderElect,
-		LeaderElectionID:              leaseName,
-		LeaderElectionNamespace:       o.leaseNamespace,
-		LeaderElectionReleaseOnCancel: true,
-		LeaseDuration:                 ptr.To(leaseDuration),
-		RenewDeadline:                 ptr.To(renewDeadline),
-		RetryPeriod:                   ptr.To(leaseRetryPeriod),
-		GracefulShutdownTimeout:       ptr.To(shutdownTimeout),
+		Scheme:                              scheme,
+		Cache:                               controllers.CacheOptions(namespaces...),
+		Metrics:                             serving,
+		HealthProbeBindAddress:              o.probeAddress,
+		LeaderElection:                      o.leaderElect,
+		LeaderElectionResourceLockInterface: lease,
+		LeaderElectionReleaseOnCancel:       true,
+		LeaseDuration:                       ptr.To(leaseDuration),
+		RenewDeadline:                       ptr.To(renewDeadline),
+		RetryPeriod:                         ptr.To(leaseRetryPeriod),
+		GracefulShutdownTimeout:             ptr.To(shutdownTimeout),
 	})
 	if err != nil {
 		return settingUp(err)
@@ -232,7 +228,7 @@ func run(o options) error {
 	if err != nil {
 		return err
 	}
-	ready := newReadiness(mgr, clientset, denied, o, namespaces)
+	ready := newReadiness(mgr, clientset, denied, leaseNamespace, namespaces)
 	if err := ready.reaches(ctx); err != nil && !passes(err) {
 		return err
 	}

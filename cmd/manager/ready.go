@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,10 +32,6 @@ const (
 	soonInterval = time.Second
 	// lookTimeout bounds one look.
 	lookTimeout = 10 * time.Second
-	// leaseName is the name of the lease that the active replica holds.
-	leaseName = "batchrun.io"
-	// inPodNamespace is where a pod reads in which namespace it is.
-	inPodNamespace = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 )
 
 // What a replica that starts waits for.
@@ -67,17 +62,13 @@ type readiness struct {
 	err   error
 }
 
-func newReadiness(mgr ctrl.Manager, clientset kubernetes.Interface, d *denials, o options, namespaces []string) *readiness {
+func newReadiness(
+	mgr ctrl.Manager, clientset kubernetes.Interface, d *denials, leaseNamespace string, namespaces []string,
+) *readiness {
 	r := &readiness{live: mgr.GetAPIReader(), clientset: clientset, cache: mgr.GetCache(), namespaces: namespaces,
-		elected: mgr.Elected(), denials: d, err: errors.New("it has not looked yet")}
+		leaseNamespace: leaseNamespace, elected: mgr.Elected(), denials: d, err: errors.New("it has not looked yet")}
 	if len(namespaces) == 0 {
 		r.namespaces = []string{metav1.NamespaceAll}
-	}
-	if o.leaderElect {
-		r.leaseNamespace = o.leaseNamespace
-		if own, err := os.ReadFile(inPodNamespace); err == nil && r.leaseNamespace == "" {
-			r.leaseNamespace = strings.TrimSpace(string(own))
-		}
 	}
 	return r
 }
