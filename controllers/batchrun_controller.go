@@ -82,8 +82,8 @@ type BatchRunReconciler struct {
 	waves memory[int]
 	// looks has when the logs of a run were asked for progress last.
 	looks memory[look]
-	// doubts has since when a run has ended attempts of which nothing tells how.
-	doubts memory[time.Time]
+	// unseen has, for each run, since when which of its pods and Jobs are gone without a word of how they ended.
+	unseen memory[map[gone]time.Time]
 	// behind has for how long to wait for the cache, by run.
 	behind *flowcontrol.Backoff
 	// tables has the tables of the tasks of runs, by their UIDs.
@@ -171,6 +171,6 @@ func (r *BatchRunReconciler) forget(run client.ObjectKey) {
 	r.steps.forget(run)
 	r.waves.forget(run)
 	r.looks.forget(run)
-	r.doubts.forget(run)
+	r.unseen.forget(run)
 	r.behind.DeleteEntry(run.String())
 }

@@ -3,7 +3,6 @@ package controllers
 import (
 	"context"
 	"slices"
-	"strconv"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -20,7 +19,6 @@ import (
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
 	"github.com/batchrun/batchrun/controllers/outcome"
-	"github.com/batchrun/batchrun/controllers/plan"
 )
 
 // Fields that the cache is indexed by.
@@ -196,22 +194,16 @@ const maxVanishedPods = 5000
 
 func newVanishedPods() *vanishedPods { return &vanishedPods{pods: lru.New(maxVanishedPods)} }
 
-type vanishedKey struct {
-	job             types.UID
-	completionIndex string
-}
-
 func (v *vanishedPods) put(pod *corev1.Pod) {
 	owner := metav1.GetControllerOf(pod)
 	if owner == nil || pod.DeletionTimestamp == nil && !noteworthy(pod) {
 		return // it has succeeded, so it is not in the cache any more
 	}
-	v.pods.Add(vanishedKey{owner.UID, pod.Annotations[batchv1.JobCompletionIndexAnnotation]}, pod)
+	v.pods.Add(gone{owner.UID, pod.Annotations[batchv1.JobCompletionIndexAnnotation]}, pod)
 }
 
-func (v *vanishedPods) get(w *plan.Wave, task int) *corev1.Pod {
-	position, _ := w.Tasks.Position(task)
-	pod, ok := v.pods.Get(vanishedKey{w.UID, strconv.Itoa(position)})
+func (v *vanishedPods) get(of gone) *corev1.Pod {
+	pod, ok := v.pods.Get(of)
 	if !ok {
 		return nil
 	}

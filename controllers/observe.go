@@ -44,7 +44,10 @@ func (r *BatchRunReconciler) observe(ctx context.Context, run *v1alpha1.BatchRun
 	if err != nil {
 		return nil, fmt.Errorf("status.waves.open: %w", err)
 	}
-	jobs, err := r.observeJobs(ctx, s, open)
+	key, now := client.ObjectKeyFromObject(run), r.Clock.Now()
+	before, _ := r.unseen.get(key, now)
+	unseen := newUnseen(before, now)
+	jobs, err := r.observeJobs(ctx, s, open, unseen)
 	if err != nil {
 		return nil, err
 	}
@@ -66,27 +69,39 @@ func (r *BatchRunReconciler) observe(ctx context.Context, run *v1alpha1.BatchRun
 		}
 		wave.Refused = wave.Packed && !s.Packing.OK && wave.Idle() && !r.Clock.Now().Before(wave.Created.Add(plan.IdleAfter))
 		wave.Foreign = wave.Sweep != sweep
+		waits := false
 		if !recorded {
-			if err := r.observePods(ctx, s, wave, pods); err != nil {
+			if waits, err = r.observePods(ctx, s, wave, pods, unseen); err != nil {
 				return nil, err
 			}
 		}
-		if slices.Contains(s.Gone, number) { // what it achieved last counts; the rest is gone
-			*wave = plan.Wave{Number: number, Name: wave.Name, UID: wave.UID, Tasks: wave.Succeeded.Union(wave.Failed),
-				Succeeded: wave.Succeeded, Failed: wave.Failed, Pods: wave.Pods,
-				Sweep: wave.Sweep, Foreign: wave.Foreign, Finished: "deleted", Stopped: true, Deleting: true}
+		if i := slices.Index(s.Gone, number); i >= 0 {
+			if waits {
+				s.Gone, s.Leaving = slices.Delete(s.Gone, i, i+1), append(s.Leaving, number)
+				continue
+			}
+			wave = lastOf(wave)
 		}
 		s.Waves = append(s.Waves, *wave)
 	}
+	slices.Sort(s.Leaving)
 	slices.SortFunc(s.Waves, func(a, b plan.Wave) int { return a.Number - b.Number })
-	r.waves.put(client.ObjectKeyFromObject(run), goingOn(s.Waves), r.Clock.Now())
+	r.waves.put(key, goingOn(s.Waves), now)
+	r.unseen.put(key, unseen.since, now)
 	if err := r.observeProgress(ctx, s, pods); err != nil {
 		return nil, err
 	}
 	if err := r.observeTrouble(ctx, s, pods); err != nil {
 		return nil, err
 	}
-	return s, r.observeQueue(ctx, s)
+	r.observeQueue(ctx, s)
+	return s, nil
+}
+
+// lastOf is a wave whose Job is gone: what it achieved last counts.
+func lastOf(w *plan.Wave) *plan.Wave {
+	return &plan.Wave{Number: w.Number, Name: w.Name, UID: w.UID, Tasks: w.Tasks, Succeeded: w.Succeeded, Failed: w.Failed,
+		Pods: w.Pods, Sweep: w.Sweep, Foreign: w.Foreign, Finished: plan.Deleted, Stopped: true, Deleting: true}
 }
 
 // goingOn is how many of the waves have not finished.
@@ -102,9 +117,9 @@ func goingOn(waves []plan.Wave) int {
 
 // observeJobs returns the Jobs that the run controls, by the number of their wave. An open wave whose Job is not in
 // the cache is looked up on the API server; if it is not there either, the snapshot has it as gone or leaving. Of one that
-// is gone the last state is returned, if it is remembered.
+// is gone the last state is returned, if it is remembered; it is leaving until nothing more may tell of it.
 func (r *BatchRunReconciler) observeJobs(
-	ctx context.Context, s *plan.Snapshot, open indexset.Set,
+	ctx context.Context, s *plan.Snapshot, open indexset.Set, unseen *unseen,
 ) (map[int]*batchv1.Job, error) {
 	run := s.Run
 	var list batchv1.JobList
@@ -138,25 +153,24 @@ func (r *BatchRunReconciler) observeJobs(
 			continue
 		}
 		left, err := r.podsLeft(ctx, run, number)
-		switch {
-		case err != nil:
+		if err != nil {
 			return nil, err
-		case left:
+		}
+		itself := gone{run.UID, waveName(run, number)}
+		last, told := r.goneJobs.Get(itself)
+		if !told && open.Contains(number) && run.Status.CompletionTime == nil {
+			if until := unseen.until(itself, unseenDelay); unseen.now.Before(until) {
+				s.LookAgain(until)
+				left = true
+			}
+		}
+		if left {
 			s.Leaving = append(s.Leaving, number)
-		default:
-			s.Gone = append(s.Gone, number)
-			if run.Status.CompletionTime != nil {
-				continue
-			}
-			last, ok := r.goneJobs.Get(goneKey{run.UID, waveName(run, number)})
-			if ok && endedAny(last.(*batchv1.Job)) {
-				jobs[number] = last.(*batchv1.Job)
-			}
-			if !ok && open.Contains(number) {
-				if err := r.doubt(run); err != nil {
-					return nil, err
-				}
-			}
+			continue
+		}
+		s.Gone = append(s.Gone, number)
+		if told && run.Status.CompletionTime == nil && endedAny(last.(*batchv1.Job)) {
+			jobs[number] = last.(*batchv1.Job)
 		}
 	}
 	return jobs, nil
@@ -229,6 +243,7 @@ func observeWave(number int, job *batchv1.Job, template string) (*plan.Wave, err
 		Unwatched:   job.Labels[v1alpha1.LabelRunUID] == "",
 		Deleting:    job.DeletionTimestamp != nil,
 		Created:     job.CreationTimestamp.Time,
+		Started:     ptr.Deref(job.Status.StartTime, metav1.Time{}).Time,
 	}, nil
 }
 

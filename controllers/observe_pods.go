@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -16,12 +15,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
+	"github.com/batchrun/batchrun/controllers/indexset"
 	"github.com/batchrun/batchrun/controllers/outcome"
 	"github.com/batchrun/batchrun/controllers/plan"
 )
 
-// observePods adds to a wave those of its pods that plan asks about.
-func (r *BatchRunReconciler) observePods(ctx context.Context, s *plan.Snapshot, w *plan.Wave, cached *runPods) error {
+// observePods adds to a wave those of its pods that plan asks about. It is true where some are waited for that are gone.
+func (r *BatchRunReconciler) observePods(
+	ctx context.Context, s *plan.Snapshot, w *plan.Wave, cached *runPods, unseen *unseen,
+) (waits bool, err error) {
 	pods := map[int]plan.Pod{}
 	classes := []podClass{podNoteworthy}
 	if s.HasUnwanted(w) {
@@ -34,17 +36,17 @@ func (r *BatchRunReconciler) observePods(ctx context.Context, s *plan.Snapshot, 
 			}
 			return true
 		}); err != nil {
-			return err
+			return false, err
 		}
 	}
-	if err := r.observeUnseen(ctx, s, w, cached, pods); err != nil {
-		return err
+	if waits, err = r.observeUnseen(ctx, s, w, cached, unseen, pods); err != nil {
+		return false, err
 	}
 	for _, pod := range pods {
 		w.Pods = append(w.Pods, pod)
 	}
 	slices.SortFunc(w.Pods, func(a, b plan.Pod) int { return a.Task - b.Task })
-	return cached.each(ctx, w, podStarting, func(pod *corev1.Pod, _ int) bool {
+	return waits, cached.each(ctx, w, podStarting, func(pod *corev1.Pod, _ int) bool {
 		if since := startingSince(pod); w.Starting.IsZero() || since.Before(w.Starting) {
 			w.Starting = since
 		}
@@ -79,17 +81,18 @@ func (p *runPods) each(ctx context.Context, w *plan.Wave, class podClass, visit 
 	return nil
 }
 
-// has is true when the cache shows a pod of one of these tasks of the wave.
-func (p *runPods) has(ctx context.Context, w *plan.Wave, tasks []int) (found bool, err error) {
+// shows are the tasks of the wave of which the cache shows a pod.
+func (p *runPods) shows(ctx context.Context, w *plan.Wave) (map[int]bool, error) {
+	tasks := map[int]bool{}
 	for _, class := range []podClass{podNoteworthy, podStarting, podOther} {
 		if err := p.each(ctx, w, class, func(_ *corev1.Pod, task int) bool {
-			found = slices.Contains(tasks, task)
-			return !found
-		}); err != nil || found {
-			return found, err
+			tasks[task] = true
+			return true
+		}); err != nil {
+			return nil, err
 		}
 	}
-	return false, nil
+	return tasks, nil
 }
 
 func (p *runPods) list(ctx context.Context, class podClass) error {
@@ -145,62 +148,67 @@ func (r *BatchRunReconciler) eachLivePod(
 const liveChunk = 100
 
 // observeUnseen finds the pods of tasks that the Job counted as failed and that the cache does not show as ended: on
-// the API server, where the cache is behind, else among those that were seen going away. It fails with errStale where one
-// may still be seen.
+// the API server, where the cache is behind, else among those that were seen going away. One of which neither tells, yet,
+// is taken for one that is still going away: waits is true then.
 func (r *BatchRunReconciler) observeUnseen(
-	ctx context.Context, s *plan.Snapshot, w *plan.Wave, cached *runPods, pods map[int]plan.Pod,
-) error {
+	ctx context.Context, s *plan.Snapshot, w *plan.Wave, cached *runPods, unseen *unseen, pods map[int]plan.Pod,
+) (waits bool, err error) {
 	var missing []int
 	for task := range w.Failed.All() {
 		if s.Unrecorded(w, task) && !pods[task].Ended {
 			missing = append(missing, task)
 		}
 	}
-	exists := map[int]bool{}
 	if err := r.eachLivePod(ctx, s.Run, w, missing, func(pod *corev1.Pod, task int) {
-		exists[task] = true
 		if outcome.Ended(pod) && newer(pods[task], pod) {
 			pods[task] = observePod(pod, task)
 		}
 	}); err != nil {
-		return err
+		return false, err
 	}
-	var unseen []int
+	var shown map[int]bool
+	var waited indexset.Builder
 	for _, task := range missing {
-		if pod := r.vanished.get(w, task); pod != nil && !pods[task].Ended {
+		if pods[task].Ended {
+			continue
+		}
+		position, _ := w.Tasks.Position(task)
+		itself := gone{w.UID, strconv.Itoa(position)}
+		if pod := r.vanished.get(itself); pod != nil && ofThisStart(pod, w) {
 			pods[task] = vanishedPod(pod, task)
+			continue
 		}
-		if !pods[task].Ended && !exists[task] {
-			unseen = append(unseen, task)
+		if shown == nil {
+			if shown, err = cached.shows(ctx, w); err != nil {
+				return false, err
+			}
+		}
+		delay := unseenDelay
+		if shown[task] {
+			delay = shownDelay
+		}
+		if until := unseen.until(itself, delay); unseen.now.Before(until) {
+			s.LookAgain(until)
+			waited.Add(task)
 		}
 	}
-	if len(unseen) == 0 {
-		return nil
-	}
-	if behind, err := cached.has(ctx, w, unseen); err != nil {
-		return err
-	} else if behind {
-		return errStale
-	}
-	return r.doubt(s.Run)
+	hide(w, waited.Set())
+	return !waited.Set().Empty(), nil
 }
 
-// unseenDelay is for how long the end of an attempt that nothing tells of may still be on its way to the cache.
-const unseenDelay = 3 * time.Second
+// hide takes the pods of tasks that failed for ones that are still going away.
+func hide(w *plan.Wave, tasks indexset.Set) {
+	if tasks.Empty() {
+		return
+	}
+	w.Failed = w.Failed.Minus(tasks)
+	w.Terminating += tasks.Len()
+	w.Finished, w.Stopped = "", false
+}
 
-// doubt fails with errStale for unseenDelay after a Job or pod of the run turned out to be gone whose last state was not
-// seen. What is not seen then never is: it went away while no operator watched. Others of the run that turn out so soon after
-// are not waited for anew, or a run whose pods are taken away one after the other would never be recorded.
-func (r *BatchRunReconciler) doubt(run *v1alpha1.BatchRun) error {
-	now := r.Clock.Now()
-	since, ok := r.doubts.get(client.ObjectKeyFromObject(run), now)
-	if !ok {
-		r.doubts.put(client.ObjectKeyFromObject(run), now, now)
-	}
-	if !ok || now.Sub(since) < unseenDelay {
-		return errStale
-	}
-	return nil
+// ofThisStart is false for a pod that was stopped before the Job was resumed last: another one followed it.
+func ofThisStart(pod *corev1.Pod, w *plan.Wave) bool {
+	return outcome.Of(pod).Reason != v1alpha1.ReasonDeleted || !pod.CreationTimestamp.Time.Before(w.Started)
 }
 
 // podTask is the index of the task whose attempt a pod of the wave is.
@@ -216,10 +224,10 @@ func podTask(pod *corev1.Pod, w *plan.Wave) (task int, ok bool) {
 	return w.Tasks.At(position), true
 }
 
-// newer is true when pod is to be looked at rather than the one seen before: a resumed wave may still show a pod that
-// was stopped.
+// newer is true when pod is to be looked at rather than the one seen before: it is a later state of that one; or that one
+// was stopped, and the wave resumed.
 func newer(seen plan.Pod, pod *corev1.Pod) bool {
-	return seen.Name == "" || !seen.Deleting.IsZero() || pod.DeletionTimestamp == nil
+	return seen.Name == "" || seen.UID == pod.UID || !seen.Deleting.IsZero() || pod.DeletionTimestamp == nil
 }
 
 func observePod(pod *corev1.Pod, task int) plan.Pod {

@@ -45,7 +45,8 @@ func (r *BatchRunReconciler) observeProgress(ctx context.Context, s *plan.Snapsh
 	if !known {
 		last = look{delay: lookDelay, next: started.Add(lookDelay)}
 	}
-	if s.NextLook = last.next; now.Before(last.next) {
+	if now.Before(last.next) {
+		s.LookAgain(last.next)
 		return nil
 	}
 	pods, err := talkers(ctx, s, cached)
@@ -57,8 +58,9 @@ func (r *BatchRunReconciler) observeProgress(ctx context.Context, s *plan.Snapsh
 	if len(s.Progress) == 0 {
 		delay = min(2*last.delay, maxLookDelay)
 	}
-	s.NextLook = now.Add(delay)
-	r.looks.put(key, look{delay, s.NextLook}, now)
+	next := now.Add(delay)
+	s.LookAgain(next)
+	r.looks.put(key, look{delay, next}, now)
 	return nil
 }
 

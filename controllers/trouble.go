@@ -21,30 +21,33 @@ const freshness = 5 * time.Minute
 // queueFreshness is that of Kueue, which tells once why a wave waits.
 const queueFreshness = time.Hour
 
+// What Events are about and say.
+const (
+	// failedCreate is the reason where the Job controller cannot create a pod.
+	failedCreate = "FailedCreate"
+	// failedScheduling is that where no node takes a pod. Its condition tells that too.
+	failedScheduling = "FailedScheduling"
+	// kueueWorkload is what a Job is to Kueue.
+	kueueWorkload = "Workload"
+)
+
 // observeQueue asks the cluster's Events why Kueue lets a wave wait: it tells in those of the Job's Workload, which the
 // operator need not be able to read.
-func (r *BatchRunReconciler) observeQueue(ctx context.Context, s *plan.Snapshot) error {
+func (r *BatchRunReconciler) observeQueue(ctx context.Context, s *plan.Snapshot) {
 	now := r.Clock.Now()
 	i := slices.IndexFunc(s.Waves, func(w plan.Wave) bool { return w.Queued() && !now.Before(w.Created.Add(plan.IdleAfter)) })
 	if i < 0 {
-		return nil
+		return
 	}
-	told, err := r.warnings.in(ctx, r.Live, s.Run.Namespace, now)
-	if err != nil {
-		return err
-	}
-	var last *warning
+	told, since := r.warnings.in(ctx, r.Live, s.Run.Namespace, now), now.Add(-queueFreshness)
 	for workload := range told.byObject {
-		if w := told.last(workload, now.Add(-queueFreshness), func(event *warning) bool {
-			return event.kind == "Workload" && queues.IsWorkloadOf(event.name, s.Waves[i].Name)
-		}); w != nil && (last == nil || last.at.Before(w.at)) {
-			last = w
+		if workload.kind != kueueWorkload || !queues.IsWorkloadOf(workload.name, s.Waves[i].Name) {
+			continue
+		}
+		if last := told.last(workload, since); last != nil {
+			s.QueueSays, since = last.message, last.at
 		}
 	}
-	if last != nil {
-		s.QueueSays = last.message
-	}
-	return nil
 }
 
 // observeTrouble asks the cluster's Events why a wave that should have pods has none, or why a node does not set up a
@@ -58,20 +61,18 @@ func (r *BatchRunReconciler) observeTrouble(ctx context.Context, s *plan.Snapsho
 	if s.Trouble.Reason != "" || i < 0 {
 		return nil
 	}
-	told, err := r.warnings.in(ctx, r.Live, s.Run.Namespace, now)
-	if err != nil {
-		return err
-	}
+	told := r.warnings.in(ctx, r.Live, s.Run.Namespace, now)
 	if s.Waves[i].Idle() {
 		s.Trouble = whyNoPods(&s.Waves[i], told, now)
-	} else {
-		s.Trouble, err = whyNotSetUp(ctx, &s.Waves[i], cached, told, now)
+		return nil
 	}
+	var err error
+	s.Trouble, err = whyNotSetUp(ctx, &s.Waves[i], cached, told, now)
 	return err
 }
 
 func whyNoPods(w *plan.Wave, told warningsThen, now time.Time) plan.Trouble {
-	last := told.last(w.UID, now.Add(-freshness), func(event *warning) bool { return event.reason == "FailedCreate" })
+	last := told.last(regarded{kind: "Job", name: w.Name, uid: w.UID}, now.Add(-freshness))
 	if last == nil {
 		return plan.Trouble{}
 	}
@@ -94,8 +95,8 @@ func whyNotSetUp(ctx context.Context, w *plan.Wave, cached *runPods, told warnin
 	}); err != nil || oldest == nil {
 		return plan.Trouble{}, err
 	}
-	last := told.last(oldest.UID, now.Add(-freshness), func(event *warning) bool { return !event.at.Before(w.Starting) })
-	if last == nil {
+	last := told.last(regarded{kind: "Pod", name: oldest.Name, uid: oldest.UID}, now.Add(-freshness))
+	if last == nil || last.at.Before(w.Starting) {
 		return plan.Trouble{}, nil
 	}
 	return plan.Trouble{Reason: v1alpha1.RunStartFailing,

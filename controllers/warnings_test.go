@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -41,12 +42,13 @@ func (r *pagedEvents) List(_ context.Context, list client.ObjectList, options ..
 	return nil
 }
 
-func warningOf(object types.UID, reason, message string, at time.Time) corev1.Event {
-	return corev1.Event{InvolvedObject: corev1.ObjectReference{UID: object}, Reason: reason, Message: message, LastTimestamp: metav1.NewTime(at)}
+func warningOf(pod, reason, message string, at time.Time) corev1.Event {
+	return corev1.Event{InvolvedObject: corev1.ObjectReference{Kind: "Pod", Name: pod, UID: types.UID(pod)},
+		Reason: reason, Message: message, LastTimestamp: metav1.NewTime(at)}
 }
 
-func messageOf(told warningsThen, object types.UID, since time.Time) string {
-	if w := told.last(object, since, func(*warning) bool { return true }); w != nil {
+func messageOf(told warningsThen, pod string, since time.Time) string {
+	if w := told.last(regarded{kind: "Pod", name: pod, uid: types.UID(pod)}, since); w != nil {
 		return w.message
 	}
 	return ""
@@ -58,20 +60,17 @@ func TestWarningsAreListedOnceForAllRunsOfANamespace(t *testing.T) {
 	reader := &pagedEvents{events: []corev1.Event{
 		warningOf("a", "Failed", "second", now.Add(-time.Minute)),
 		warningOf("a", "Failed", "third", now.Add(-time.Second)),
-		warningOf("a", "Failed", "first", now.Add(-time.Hour)),
+		warningOf("a", "Failed", "first", now.Add(-2*time.Minute)),
 		warningOf("a", "BackOff", "before", now.Add(-2*time.Second)),
-		warningOf("b", "Failed", "other", now.Add(-10*time.Minute)),
+		warningOf("b", "Failed", "other", now.Add(-2*time.Minute)),
 	}}
 	var w warnings
 	for range 1000 {
-		told, err := w.in(t.Context(), reader, "team", now)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := messageOf(told, "a", now.Add(-freshness)); got != "third" {
+		told := w.in(t.Context(), reader, "team", now)
+		if got := messageOf(told, "a", now.Add(-time.Minute)); got != "third" {
 			t.Fatalf("the last warning is %q", got)
 		}
-		if got := messageOf(told, "b", now.Add(-freshness)); got != "" {
+		if got := messageOf(told, "b", now.Add(-time.Minute)); got != "" {
 			t.Fatalf("a warning that is too old counts: %q", got)
 		}
 	}
@@ -79,8 +78,8 @@ func TestWarningsAreListedOnceForAllRunsOfANamespace(t *testing.T) {
 		t.Errorf("three pages of Events were asked for %d times", reader.lists)
 	}
 	for i, at := range []time.Time{now.Add(warningsInterval), now.Add(-time.Hour)} { // the clock was put back
-		if _, err := w.in(t.Context(), reader, "team", at); err != nil || reader.lists != 6+3*i {
-			t.Errorf("at %s: %d pages, %v", at, reader.lists, err)
+		if w.in(t.Context(), reader, "team", at); reader.lists != 6+3*i {
+			t.Errorf("at %s: %d pages", at, reader.lists)
 		}
 	}
 }
@@ -89,43 +88,59 @@ func TestWarningsAreListedOneAtATime(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	var w warnings
 	reader := &pagedEvents{events: []corev1.Event{warningOf("a", "Failed", "old", now)}}
-	if _, err := w.in(t.Context(), reader, "team", now); err != nil {
-		t.Fatal(err)
-	}
+	w.in(t.Context(), reader, "team", now)
 	later := now.Add(warningsInterval)
-	other := &pagedEvents{}
+	other := &pagedEvents{events: []corev1.Event{warningOf("b", "Failed", "elsewhere", later)}}
 	reader.events = []corev1.Event{warningOf("a", "Failed", "new", later)}
-	reader.before = func() { // another run looks meanwhile, and another one of another namespace
-		if told, err := w.in(t.Context(), other, "team", later); err != nil || messageOf(told, "a", now.Add(-freshness)) != "old" {
-			t.Errorf("meanwhile: %q, %v", messageOf(told, "a", now.Add(-freshness)), err)
+	reader.before = func() { // another run looks meanwhile, and one of another namespace
+		if told := w.in(t.Context(), other, "team", later); messageOf(told, "a", now.Add(-freshness)) != "old" || other.lists > 0 {
+			t.Errorf("meanwhile: %q, %d lists", messageOf(told, "a", now.Add(-freshness)), other.lists)
 		}
-		if told, err := w.in(t.Context(), other, "elsewhere", later); err != nil || len(told.byObject) > 0 {
-			t.Errorf("elsewhere: %v, %v", told, err)
+		if told := w.in(t.Context(), other, "elsewhere", later); messageOf(told, "b", now) != "elsewhere" {
+			t.Errorf("elsewhere: %v", told)
 		}
 	}
-	told, err := w.in(t.Context(), reader, "team", later)
-	if err != nil || messageOf(told, "a", now) != "new" || other.lists > 0 {
-		t.Errorf("%q, %v; %d lists meanwhile", messageOf(told, "a", now), err, other.lists)
+	if told := w.in(t.Context(), reader, "team", later); messageOf(told, "a", now) != "new" {
+		t.Errorf("%q", messageOf(told, "a", now))
 	}
-	for namespace := range w.byNamespace {
-		if _, err := w.in(t.Context(), &pagedEvents{}, "elsewhere", later.Add(freshness)); err != nil {
-			t.Fatal(err)
-		}
-		if _, kept := w.byNamespace[namespace]; kept {
-			t.Errorf("what was said in %s is kept for ever", namespace)
-		}
+	w.in(t.Context(), &pagedEvents{}, "new", later.Add(freshness))
+	if len(w.byNamespace) != 1 {
+		t.Errorf("what was said in %d namespaces is kept for ever", len(w.byNamespace)-1)
 	}
 }
 
-func TestWarningsOfAListThatFailsAreNotTaken(t *testing.T) {
+// A run that is told nothing would say that all goes well.
+func TestWarningsAreWaitedForWhereNothingIsKnown(t *testing.T) {
+	now := time.Now()
+	var w warnings
+	reader := &pagedEvents{events: []corev1.Event{warningOf("a", "Failed", "told", now)}}
+	asked := make(chan string)
+	reader.before = func() {
+		go func() { asked <- messageOf(w.in(t.Context(), reader, "team", now), "a", now.Add(-time.Minute)) }()
+		if w.of("team", now).reading.TryLock() {
+			t.Fatal("nobody lists")
+		}
+	}
+	w.in(t.Context(), reader, "team", now)
+	if got := <-asked; got != "told" || reader.lists != 1 {
+		t.Errorf("who asked meanwhile was told %q, after %d lists", got, reader.lists)
+	}
+}
+
+func TestWarningsOfAListThatFails(t *testing.T) {
 	var w warnings
 	now := time.Now()
-	if _, err := w.in(t.Context(), brokenReader{}, "team", now); err == nil {
-		t.Error("the error is lost")
+	if told := w.in(t.Context(), brokenReader{}, "team", now); len(told.byObject) > 0 {
+		t.Errorf("told %v", told)
 	}
-	if told, err := w.in(t.Context(), &pagedEvents{events: []corev1.Event{warningOf("a", "Failed", "told", now)}}, "team", now); err != nil ||
-		messageOf(told, "a", now.Add(-time.Second)) != "told" {
-		t.Errorf("after an error: %v, %v", told, err)
+	reader := &pagedEvents{events: []corev1.Event{warningOf("a", "Failed", "told", now)}}
+	if w.in(t.Context(), reader, "team", now); reader.lists > 0 {
+		t.Error("it is tried again at once")
+	}
+	now = now.Add(warningsInterval)
+	w.in(t.Context(), reader, "team", now)
+	if told := w.in(t.Context(), brokenReader{}, "team", now.Add(warningsInterval)); messageOf(told, "a", now.Add(-time.Minute)) != "told" {
+		t.Errorf("what was known is forgotten: %v", told)
 	}
 }
 
@@ -133,4 +148,39 @@ type brokenReader struct{ client.Reader }
 
 func (brokenReader) List(context.Context, client.ObjectList, ...client.ListOption) error {
 	return context.DeadlineExceeded
+}
+
+// Whoever may create Events can create many.
+func TestWarningsAreKeptThatTellSomething(t *testing.T) {
+	now := time.Now()
+	event := func(kind, reason string, age time.Duration) corev1.Event {
+		e := warningOf("a", reason, strings.Repeat("x", 5000), now.Add(-age))
+		e.InvolvedObject.Kind = kind
+		return e
+	}
+	then := warningsThen{at: now, byObject: map[regarded][]warning{}}
+	for _, e := range []corev1.Event{
+		event("Job", "BackoffLimitExceeded", 0), event("Node", "Rebooted", 0), event("Pod", "FailedScheduling", 0),
+		event("Job", "FailedCreate", freshness), event("Pod", "FailedMount", freshness), event("Workload", "Pending", queueFreshness),
+	} {
+		then.add(&e)
+	}
+	if len(then.byObject) > 0 {
+		t.Errorf("kept %v", then.byObject)
+	}
+	for _, e := range []corev1.Event{event("Job", "FailedCreate", time.Minute), event("Workload", "Pending", freshness)} {
+		then.add(&e)
+	}
+	for i := range 1000 {
+		e := event("Pod", "Reason"+strconv.Itoa(i), time.Minute)
+		then.add(&e)
+	}
+	if len(then.byObject) != 3 {
+		t.Errorf("kept %v", then.byObject)
+	}
+	for object, told := range then.byObject {
+		if len(told) > maxReasons || len(told[0].message) > maxWarningBytes {
+			t.Errorf("kept %d reasons with %d bytes of %v", len(told), len(told[0].message), object)
+		}
+	}
 }

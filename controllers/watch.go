@@ -29,12 +29,6 @@ import (
 // maxGoneJobs bounds the memory for Jobs that went away, a few KB each.
 const maxGoneJobs = 1000
 
-// goneKey is the UID of a run and the name of a Job that it controlled.
-type goneKey struct {
-	run types.UID
-	job string
-}
-
 // maxAdjusted bounds the Jobs whose generations are remembered, some bytes each: those that the cache may be behind of.
 const maxAdjusted = 5000
 
@@ -51,7 +45,7 @@ func (r *BatchRunReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Mana
 	r.vanished, r.adjusted, r.goneJobs = newVanishedPods(), lru.New(maxAdjusted), lru.New(maxGoneJobs)
 	r.writes.lifetime, r.steps.lifetime, r.waves.lifetime = progressInterval, plan.Lookahead, maxEventDelay+statusInterval
 	r.looks.lifetime = 2 * maxLookDelay
-	r.doubts.lifetime = 2 * maxStaleDelay
+	r.unseen.lifetime = time.Hour
 	r.tables = lru.New(maxTables)
 	r.behind = flowcontrol.NewBackOff(staleDelay, maxStaleDelay)
 	of := ctrl.NewControllerManagedBy(mgr)
@@ -94,7 +88,7 @@ func (r *BatchRunReconciler) jobHandler() handler.EventHandler {
 	funcs := r.ownedHandler()
 	funcs.DeleteFunc = func(_ context.Context, e event.DeleteEvent, q queue) {
 		if owner := metav1.GetControllerOf(e.Object); owner != nil {
-			r.goneJobs.Add(goneKey{owner.UID, e.Object.GetName()}, e.Object)
+			r.goneJobs.Add(gone{owner.UID, e.Object.GetName()}, e.Object)
 		}
 		r.enqueueRun(e.Object, q)
 	}

@@ -214,6 +214,7 @@ func run(o options) error {
 		Metrics:                             serving,
 		HealthProbeBindAddress:              o.probeAddress,
 		LeaderElection:                      o.leaderElect,
+		LeaderElectionID:                    leaseName, // the label of its metrics
 		LeaderElectionResourceLockInterface: lease,
 		LeaderElectionReleaseOnCancel:       true,
 		LeaseDuration:                       ptr.To(leaseDuration),

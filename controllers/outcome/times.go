@@ -59,7 +59,9 @@ func toldToEnd(pod *corev1.Pod) time.Time {
 }
 
 // endedBeforeDeletion holds where the kubelet reported the end of the pod before it knew of its deletion, which counts the
-// pod's generation up (https://kep.k8s.io/5067). It decides what times cannot, which tell seconds only, of two clocks.
+// pod's generation up (https://kep.k8s.io/5067). It decides what times cannot, which tell seconds only, of two clocks. Where
+// the kubelet learns of the deletion before it has cleaned up after the end, it does not tell, and the times decide. Nobody
+// is expected to change the spec of a pod after its deletion, which would count up too.
 func endedBeforeDeletion(pod *corev1.Pod) bool {
 	observed := pod.Status.ObservedGeneration
 	return Ended(pod) && observed > 0 && observed < pod.Generation

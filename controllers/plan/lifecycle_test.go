@@ -281,7 +281,9 @@ func TestTimeToLive(t *testing.T) {
 		w.sync()
 		expect(t, "deletes", len(w.reconcile().DeleteJobs), 0)
 		expect(t, "phase", w.status().Phase, v1alpha1.PhaseSucceeded)
-		expect(t, "deletes", len(w.reconcile().DeleteJobs), 1)
+		p := w.reconcile()
+		expect(t, "deletes", len(p.DeleteJobs), 1)
+		expect(t, "looks whether they are gone", p.WakeAt.UTC(), w.now.Add(leavingInterval))
 	})
 	t.Run("extended before the deadline, it holds", func(t *testing.T) {
 		w := finished(ttl(60))

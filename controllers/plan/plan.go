@@ -35,21 +35,29 @@ type Snapshot struct {
 	// Gone are the numbers of open waves whose Jobs do not exist, nor pods of theirs that have not ended, as the API
 	// server itself says.
 	Gone []int
-	// Leaving are the numbers of open waves whose Jobs do not exist, but pods of theirs that have not ended.
+	// Leaving are the numbers of open waves whose Jobs do not exist, but pods of theirs that have not ended, or of which
+	// may still be told how they did.
 	Leaving []int
 	// Unreadable are Jobs of waves that do not tell their tasks any more.
 	Unreadable []Wave
 	// QueueSays is why the first wave that waits for a queue waits, as Kueue tells; empty where it does not.
 	QueueSays string
-	// Progress is what active attempts say of themselves, as of the last look; NextLook is when to look again, zero where
-	// the operator does not.
+	// Progress is what active attempts say of themselves, as of the last look.
 	Progress []v1alpha1.TaskProgress
+	// NextLook is when there may be more to observe that no event tells of; zero where there is not.
 	NextLook time.Time
 	// Archived is how the archive of logs fares; nil where there is none, or it knows nothing of the run.
 	Archived *Archived
 	// Trouble is what keeps the run from going on, or at least one of its waves from having pods.
 	Trouble Trouble
 	Limits
+}
+
+// LookAgain has the run looked at again at that time, if not before.
+func (s *Snapshot) LookAgain(at time.Time) {
+	if s.NextLook.IsZero() || at.Before(s.NextLook) {
+		s.NextLook = at
+	}
 }
 
 // Step is the start of a wave of the run, or of more room for one.
@@ -88,6 +96,9 @@ func (s *Snapshot) HasUnwanted(w *Wave) bool {
 // IdleAfter is for how long a wave may have no pod, or a pod no container, before the operator asks why.
 const IdleAfter = 20 * time.Second
 
+// Deleted is how a Job ended that somebody deleted.
+const Deleted = "Deleted"
+
 // Wave is what was observed of one wave's Job and of those of its pods that matter.
 type Wave struct {
 	Number int
@@ -99,10 +110,11 @@ type Wave struct {
 	Succeeded, Failed indexset.Set
 	Parallelism       int
 	Suspended         bool
-	// Active is the number of its pods that have not ended, Terminating that of those that are going away.
+	// Active is the number of its pods that have not ended, Terminating that of those that are going away, or are gone
+	// without anything having told yet how they ended.
 	Active, Terminating int
-	// Finished says how the Job ended, as its condition tells; empty while it goes on. It does nothing more then, even
-	// if some of its tasks have neither succeeded nor failed.
+	// Finished says how the Job ended: as its condition tells, or Deleted; empty while it goes on. It does nothing more
+	// then, even if some of its tasks have neither succeeded nor failed.
 	Finished string
 	// Stopped is true when the Job is finished, or suspended and all its pods are gone, and nobody but the operator resumes
 	// it.
@@ -110,6 +122,8 @@ type Wave struct {
 	// Deleting is true when somebody deleted the Job and it is still going away.
 	Deleting bool
 	Created  time.Time
+	// Started is when the Job began, or was resumed last; zero where neither was.
+	Started time.Time
 	// Starting is since when the pod waits that has waited longest for its containers to be created; zero where none
 	// does.
 	Starting time.Time
@@ -286,6 +300,7 @@ type planner struct {
 func Make(s Snapshot, now time.Time) *Plan {
 	p := &planner{Snapshot: s, now: now, spec: &s.Run.Spec, ledger: slices.Clone(s.Ledger)}
 	p.Status = *s.Run.Status.DeepCopy()
+	p.wake(s.NextLook)
 	p.retask()
 	p.adopt()
 	p.record()
@@ -295,6 +310,9 @@ func Make(s Snapshot, now time.Time) *Plan {
 	p.hold()
 	p.clean()
 	p.report()
+	if len(p.DeleteJobs)+len(p.DeletePods) > 0 { // no event tells of a delete that did not reach the API server
+		p.wake(p.now.Add(leavingInterval))
+	}
 	return &p.Plan
 }
 

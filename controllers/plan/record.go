@@ -86,7 +86,7 @@ func (p *planner) record() {
 	known, gone := open.Union(existing.Set()), indexset.Of(p.Gone...)
 	for task := range p.ledger.In(ledger.Active) {
 		if wave := int(p.ledger[task].Wave) - 1; gone.Contains(wave) || !known.Contains(wave) {
-			p.fail(task, p.deleted(task, "the Job of its wave was deleted"), reasons)
+			p.fail(task, p.deleted(task, "the Job of its wave ended: "+Deleted), reasons)
 		}
 	}
 	open = open.Minus(ended.Set()).Minus(gone)

@@ -31,7 +31,7 @@ const (
 	troubleAfter = 10 * time.Second
 	// stuckAfter is for how long a pod may be late in going away before the run speaks of it.
 	stuckAfter = 30 * time.Second
-	// leavingInterval is how often to look whether the pods of a deleted Job have ended.
+	// leavingInterval is how often to look whether what was deleted is gone.
 	leavingInterval = 5 * time.Second
 	// settledAfter is how long after its end a run has no pod that the archive of logs has not seen.
 	settledAfter = 5 * time.Second
@@ -79,9 +79,6 @@ func (p *planner) keepProgress() {
 		if task := int(said.Index); task < len(p.ledger) && p.ledger[task].State == ledger.Active {
 			p.Status.Progress = append(p.Status.Progress, said)
 		}
-	}
-	if !p.NextLook.IsZero() {
-		p.wake(p.NextLook)
 	}
 }
 

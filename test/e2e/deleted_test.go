@@ -25,14 +25,14 @@ var _ = Describe("A pod that somebody deletes", func() {
 		r := start(ctx, "toolate", "backoffLimit: 0", "sleep 3s", "exit 143")
 		name := r.runningPod(ctx)
 		r.kubectl("patch", "pod", name, "-p", `{"metadata":{"finalizers":["`+held+`"]}}`)
+		DeferCleanup(func() {
+			r.kubectl("patch", "pod", name, "--type=json", "-p", `[{"op":"remove","path":"/metadata/finalizers"}]`)
+		})
 		Eventually(ctx, func(g Gomega) {
 			pod := &r.pods(ctx)[0]
 			g.Expect(pod.Status.Phase).To(Equal(corev1.PodFailed))
 			g.Expect(k8s.Delete(ctx, pod)).To(Succeed())
 		}).WithPolling(10 * time.Millisecond).Should(Succeed())
-		DeferCleanup(func() {
-			r.kubectl("patch", "pod", name, "--type=json", "-p", `[{"op":"remove","path":"/metadata/finalizers"}]`)
-		})
 		failed := r.finishes(ctx, v1alpha1.PhaseFailed)
 		Expect(states(failed)).To(Equal(map[v1alpha1.Reason]int{v1alpha1.ReasonError: 1}))
 		Expect(failed.Status.Failures[0].ExitCode).To(HaveValue(BeEquivalentTo(143)))

@@ -101,8 +101,8 @@ var _ = Describe("An operator whose cache is behind", func() {
 // failsAndIsDeleted has the pod of task 0 fail and be deleted at once, and expects that its reason is known.
 func failsAndIsDeleted(s *Stage) {
 	GinkgoHelper()
-	s.Kubelet.Turn(Always(Exits(42, "")))
 	pod := s.Kubelet.PodOf(0)
+	s.Kubelet.Turn(Always(Exits(42, "")))
 	Eventually(func(g Gomega) {
 		g.Expect(s.Jobs()[RunName+"-0"].Status.FailedIndexes).To(HaveValue(Equal("0")))
 	}).Should(Succeed())

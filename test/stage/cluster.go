@@ -124,7 +124,27 @@ func installRoles() {
 	Expect(client.IgnoreAlreadyExists(K8sClient.Create(Ctx, namespace))).To(Succeed())
 	out, err := Kubectl("", "apply", "-k", filepath.Join(Root, "config", "rbac"))
 	Expect(err).NotTo(HaveOccurred(), out)
+	out, err = Kubectl(mayLookForNoPolicy, "apply", "-f", "-")
+	Expect(err).NotTo(HaveOccurred(), out)
 }
+
+// mayLookForNoPolicy lets an operator with Wire.NoPolicy ask for the one that it is shown instead.
+const mayLookForNoPolicy = `
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: batchrun-test-no-policy}
+rules:
+- apiGroups: [admissionregistration.k8s.io]
+  resources: [mutatingadmissionpolicies, mutatingadmissionpolicybindings]
+  resourceNames: [` + noPolicy + `]
+  verbs: [list, watch]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: batchrun-test-no-policy}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: batchrun-test-no-policy}
+subjects: [{kind: ServiceAccount, namespace: ` + operatorNamespace + `, name: batchrun-operator}]
+`
 
 // Kubeconfig is the path of the kubeconfig of the suite's cluster, for an admin.
 func Kubeconfig() string { return kubeconfig }

@@ -93,6 +93,9 @@ func (w *Wire) over(next http.RoundTripper) http.RoundTripper {
 
 type roundTripper func(*http.Request) (*http.Response, error)
 
+// noPolicy is the name of a policy that does not exist.
+const noPolicy = "none"
+
 // RoundTrip implements http.RoundTripper.
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
@@ -112,7 +115,7 @@ func (w *Wire) send(next http.RoundTripper, r *http.Request) (*http.Response, er
 	}
 	if w.NoPolicy && asked.Group == "admissionregistration.k8s.io" {
 		r = r.Clone(r.Context())
-		r.URL.RawQuery = strings.ReplaceAll(r.URL.RawQuery, v1alpha1.PolicyParameters, "none")
+		r.URL.RawQuery = strings.ReplaceAll(r.URL.RawQuery, v1alpha1.PolicyParameters, noPolicy)
 	}
 	response, err := next.RoundTrip(r)
 	if err == nil && asked == RequestTo("watch", v1alpha1.GroupVersion.Group, "batchruns") {
