@@ -61,3 +61,17 @@ func TestPodsAreListedOnceForAllWaves(t *testing.T) {
 		t.Errorf("two classes of pods of three waves were listed %d times", reader.lists)
 	}
 }
+
+// Its pods outlive a Job that was deleted for a moment, and tell of its successes.
+func TestPodsOfADeletedJobAreThoseOfItsTasks(t *testing.T) {
+	succeeded := podOf("job", "2")
+	r := &BatchRunReconciler{Live: &countingReader{pods: []corev1.Pod{succeeded}}}
+	w := lastOf(&plan.Wave{UID: "job", Tasks: indexset.Interval(10, 19), Succeeded: indexset.Of(11, 12)})
+	var seen []int
+	if err := r.eachLivePod(t.Context(), &v1alpha1.BatchRun{}, w, []int{12}, func(_ *corev1.Pod, task int) { seen = append(seen, task) }); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(seen, []int{12}) || w.Finished != plan.Deleted {
+		t.Errorf("the pod with completion index 2 is that of the tasks %v", seen)
+	}
+}
