@@ -122,9 +122,9 @@ retryPolicy:
 			return Runs
 		}},
 	{name: "cleaned up", spec: `{completions: 2, ttlSecondsAfterFinished: 3600}`, script: Always(Succeeds),
-		acts: []act{{finished, func(s *Stage) { s.Forward(time.Hour) }}}, end: cleanedUp},
+		acts: []act{{finished, func(s *Stage) { s.Forward(time.Hour + 2*maxSkew) }}}, end: cleanedUp},
 	{name: "record deleted", spec: `{ttlSecondsAfterFinished: 3600, recordTTLSecondsAfterFinished: 86400}`, script: Always(Succeeds),
-		acts: []act{{finished, func(s *Stage) { s.Forward(day) }}}, end: gone},
+		acts: []act{{finished, func(s *Stage) { s.Forward(day + 2*maxSkew) }}}, end: gone},
 	{name: "failed and rerun", spec: `{completions: 3, backoffLimit: 0}`, script: Tasks{1: {Exits(1, "once")}}.Script(),
 		acts: []act{{finished, patch(`rerun: {token: again}`)}}},
 	{name: "a value added to a finished sweep", spec: `{` + grid + `}`, script: Always(Succeeds),
