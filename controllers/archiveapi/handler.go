@@ -178,7 +178,7 @@ func taskOf(run *v1alpha1.BatchRun, task int) (int, error) {
 	}
 	only, n := 0, 0
 	for index := range tasks {
-		if tasks[index].State != ledger.Removed {
+		if tasks[index].Present() {
 			only, n = index, n+1
 		}
 	}

@@ -28,6 +28,8 @@ const (
 	Failed
 	// Removed: the run does not have the task any more. Its index is not used again.
 	Removed
+	// Withdrawn: the same of a task that has succeeded. Should it come back, it has.
+	Withdrawn
 )
 
 // Task is the state of one task. A task that succeeded or failed remembers its State and Execution only.
@@ -54,7 +56,10 @@ func (t Task) In(wave int) bool { return t.Wave == uint32(wave)+1 }
 // Enter makes the wave of that number the task's Wave.
 func (t *Task) Enter(wave int) { t.Wave = uint32(wave) + 1 }
 
-func (t Task) unfinished() bool { return t.State != Succeeded && t.State != Failed }
+// Present is true for a task that the run has.
+func (t Task) Present() bool { return t.State != Removed && t.State != Withdrawn }
+
+func (t Task) unfinished() bool { return t.State != Succeeded && t.State != Failed && t.State != Withdrawn }
 
 // Attempts is the number of attempts of an unfinished task that have ended.
 func (t Task) Attempts() int { return int(t.Failures) + int(t.Disruptions) }
@@ -170,7 +175,7 @@ func Decode(text []byte) (Ledger, error) {
 	var open []int
 	for i := range ledger {
 		t := Task{State: State(states[i]), Execution: states[len(ledger)+i]}
-		if t.State > Removed {
+		if t.State > Withdrawn {
 			return nil, fmt.Errorf("status.waves.ledger: task %d has the unknown state %d", i, t.State)
 		}
 		if t.unfinished() {

@@ -12,7 +12,7 @@ import (
 func task() *rapid.Generator[Task] {
 	return rapid.Custom(func(t *rapid.T) Task {
 		task := Task{
-			State:     State(rapid.IntRange(int(Pending), int(Removed)).Draw(t, "state")),
+			State:     State(rapid.IntRange(int(Pending), int(Withdrawn)).Draw(t, "state")),
 			Execution: rapid.Uint8().Draw(t, "execution"),
 		}
 		if !task.unfinished() {

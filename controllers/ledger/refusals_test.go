@@ -36,8 +36,8 @@ func TestDecodeRefuses(t *testing.T) {
 		"a number of tasks that never ends": {[]byte{version, 0xff}, false},
 		"a time that never ends":            {[]byte{version, 1, 0xff}, false},
 		"states that break off":             {append(header(version, 2, 0), body(0, 0, 0)...), false},
-		"an unknown state":                  {append(header(version, 1, 0), body(byte(Removed)+1, 0)...), false},
-		"the last state":                    {append(header(version, 1, 0), body(append([]byte{byte(Removed), 0}, make([]byte, planes)...)...)...), true},
+		"an unknown state":                  {append(header(version, 1, 0), body(byte(Withdrawn)+1, 0)...), false},
+		"the last state":                    {append(header(version, 1, 0), body(byte(Withdrawn), 0)...), true},
 		"unfinished tasks that break off":   {append(header(version, 1, 0), body(byte(Pending), 0, 1)...), false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -51,7 +51,8 @@ func TestDecodeRefuses(t *testing.T) {
 func TestATaskThatEndedRemembersItsStateAndExecutionOnly(t *testing.T) {
 	full := Task{Execution: 2, Failures: 3, Disruptions: 4, Growth: 5, Due: 6, Wave: 7}
 	for state, want := range map[State]Task{
-		Pending: full, Active: full, Removed: full, Succeeded: {Execution: 2}, Failed: {Execution: 2},
+		Pending: full, Active: full, Removed: full,
+		Succeeded: {Execution: 2}, Failed: {Execution: 2}, Withdrawn: {Execution: 2},
 	} {
 		task := full
 		task.State, want.State = state, state

@@ -295,7 +295,7 @@ func TestAStatusIsAwaitedWhenATaskIsPendingSinceNow(t *testing.T) {
 }
 
 func TestTheRunsTasksAreThoseOfItsLedgerWhereTheSpecDoesNotTell(t *testing.T) {
-	p := planning(3, 0, ledger.Ledger{{}, {State: ledger.Removed}})
+	p := planning(3, 0, ledger.Ledger{{}, {State: ledger.Removed}, {State: ledger.Withdrawn}})
 	for task, want := range []bool{true, true, true, false} {
 		expect(t, "told", p.Has(task), want)
 	}

@@ -214,7 +214,7 @@ func (b *source) snapshot() (Snapshot, time.Time) {
 	s := Snapshot{Run: run, Limits: Limits{MaxParallelism: b.n(10), MaxTTL: time.Duration(b.n(300)) * time.Second}, LastStep: Step{b.time(), b.n(300)}, Packing: Packing{OK: b.yes(), Reason: "Policy", Message: b.text(200)}}
 	for range b.n(14) {
 		s.Ledger = append(s.Ledger, ledger.Task{
-			State: ledger.State(b.n(int(ledger.Removed))), Execution: b.byte(), Failures: b.byte(), Disruptions: b.byte(), Growth: byte(b.n(3)),
+			State: ledger.State(b.n(int(ledger.Withdrawn))), Execution: b.byte(), Failures: b.byte(), Disruptions: b.byte(), Growth: byte(b.n(3)),
 			Due: pickOf(b, 0, uint32(epoch.Unix()), uint32(epoch.Unix())+uint32(b.byte()), 1<<32-1), Wave: uint32(b.n(6))})
 	}
 	run.Status.Waves.Ledger = s.Ledger.Encode()

@@ -116,8 +116,8 @@ func (p *planner) recordWave(w *Wave, reasons map[v1alpha1.Reason]int) {
 	for task := range w.Succeeded.All() {
 		switch {
 		case task >= len(p.ledger) || !p.ledger[task].In(w.Number):
-		case p.ledger[task].State == ledger.Removed: // it counts should the task come back
-			p.ledger[task] = ledger.Task{State: ledger.Succeeded, Execution: p.ledger[task].Execution}
+		case !p.ledger[task].Present(): // it counts should the task come back
+			p.ledger[task] = ledger.Task{State: ledger.Withdrawn, Execution: p.ledger[task].Execution}
 		default: // active, or pending: a pod that was given up may have started all the same
 			p.succeed(w, task)
 		}

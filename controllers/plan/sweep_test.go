@@ -133,6 +133,15 @@ func TestEditsOfASweep(t *testing.T) {
 		expect(t, "running", w.runs(), "0 2")
 		expect(t, "completions", w.status().Completions, "1/3")
 	})
+	t.Run("what had succeeded and was taken out stays out while the spec does not tell the tasks", func(t *testing.T) {
+		w := started(sweep("LR=a,b,c"))
+		w.succeed(1)
+		w.edit(sweep("LR=a,c"))
+		w.settle()
+		s := w.snapshot(w.fresh())
+		s.Tasks = nil
+		expect(t, "completions", Make(s, w.now).Status.Completions, "0/2")
+	})
 	t.Run("a run that failed for what is taken out now has succeeded", func(t *testing.T) {
 		w := started(sweep("LR=a,b"), failures(0))
 		w.succeed(0)

@@ -16,7 +16,7 @@ import (
 // Has is true when the task is one of the run's, as the spec is now.
 func (s *Snapshot) Has(task int) bool {
 	if s.Tasks == nil {
-		return task < len(s.Ledger) && s.Ledger[task].State != ledger.Removed
+		return task < len(s.Ledger) && s.Ledger[task].Present()
 	}
 	return s.Tasks.Present().Contains(task)
 }
@@ -59,7 +59,11 @@ func (p *planner) retask() {
 		case present && (task >= before || t.State == ledger.Removed):
 			t.State = ledger.Pending
 			added++
-		case !present && t.State != ledger.Succeeded: // its wave is remembered: should it succeed there, it has succeeded
+		case present && t.State == ledger.Withdrawn:
+			t.State = ledger.Succeeded
+		case !present && t.State == ledger.Succeeded:
+			t.State = ledger.Withdrawn
+		case !present && t.State != ledger.Withdrawn: // its wave is remembered: should it succeed there, it has succeeded
 			*t = ledger.Task{State: ledger.Removed, Execution: t.Execution, Wave: t.Wave}
 		}
 	}
@@ -84,7 +88,7 @@ func (p *planner) retask() {
 func (p *planner) keepTasks() {
 	var b indexset.Builder
 	for task, t := range p.ledger {
-		if t.State != ledger.Removed {
+		if t.Present() {
 			b.Add(task)
 		}
 	}

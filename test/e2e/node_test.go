@@ -25,8 +25,7 @@ var _ = Describe("A node", Serial, func() {
 	for _, part := range []string{"kubelet", "containerd"} {
 		It("whose "+part+" is killed goes on with its attempts", func(ctx SpecContext) {
 			r := start(ctx, part, spec, "sleep 15s", "print done")
-			Eventually(ctx, func() []string { return r.activePods(ctx) }).Should(HaveLen(3))
-			r.runningPod(ctx)
+			r.allRun(ctx, 3)
 			local.Kill(root, env.Local, part)
 			finished := r.finishes(ctx, v1alpha1.PhaseSucceeded)
 			Expect(states(finished)).To(Equal(map[v1alpha1.Reason]int{v1alpha1.ReasonCompleted: 3}))
@@ -39,13 +38,7 @@ var _ = Describe("A node", Serial, func() {
 
 	It("that loses power, and the operator with it: each attempt is told, and its task runs again", func(ctx SpecContext) {
 		r := start(ctx, "power", spec, "sleep 15s", "print done")
-		Eventually(ctx, func(g Gomega) { // a pod that is still being started may only be delayed
-			g.Expect(r.pods(ctx)).To(HaveLen(3))
-			for _, pod := range r.pods(ctx) {
-				g.Expect(pod.Status.Phase).To(Equal(corev1.PodRunning))
-			}
-			g.Expect(r.get(ctx).Status.Active).To(BeEquivalentTo(3))
-		}).Should(Succeed())
+		r.allRun(ctx, 3)
 		local.Kill(root, env.Local, "node")
 		local.Run(root, "up", "--name", env.Local)
 		waitUntilAvailable()
@@ -58,3 +51,16 @@ var _ = Describe("A node", Serial, func() {
 		}
 	})
 })
+
+// allRun waits until so many pods run, and the run knows. One that is still being started when its node fails may start
+// late, or never.
+func (r run) allRun(ctx SpecContext, n int) {
+	GinkgoHelper()
+	Eventually(ctx, func(g Gomega) {
+		g.Expect(r.pods(ctx)).To(HaveLen(n))
+		for _, pod := range r.pods(ctx) {
+			g.Expect(pod.Status.Phase).To(Equal(corev1.PodRunning))
+		}
+		g.Expect(r.get(ctx).Status.Active).To(BeEquivalentTo(n))
+	}).Should(Succeed())
+}

@@ -142,7 +142,7 @@ func (r *Run) ParameterNames() []string {
 		return nil
 	}
 	for task := range min(len(r.tasks), r.table.Len()) {
-		if r.tasks[task].State != ledger.Removed {
+		if r.tasks[task].Present() {
 			return r.table.Row(task).Names
 		}
 	}
@@ -162,7 +162,7 @@ func (r *Run) Tasks() []Task {
 
 // Task is the task of that index; ok is false where the run has none.
 func (r *Run) Task(index int) (task Task, ok bool) {
-	if index < 0 || index >= len(r.tasks) || r.tasks[index].State == ledger.Removed {
+	if index < 0 || index >= len(r.tasks) || !r.tasks[index].Present() {
 		return Task{}, false
 	}
 	t := r.tasks[index]
