@@ -173,16 +173,20 @@ func main() {
 	}
 }
 
+// newScheme has the kinds that the operator knows.
+func newScheme() *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+	return scheme
+}
+
 func run(o options) error {
 	leaseNamespace, err := leaseIn(o)
 	if err != nil {
 		return err
 	}
 	namespaces := o.watched()
-	scheme := runtime.NewScheme()
-	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
-	utilruntime.Must(v1alpha1.AddToScheme(scheme))
-
 	config, err := ctrl.GetConfig()
 	if err != nil {
 		return err
@@ -209,7 +213,7 @@ func run(o options) error {
 		return err
 	}
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
-		Scheme:                              scheme,
+		Scheme:                              newScheme(),
 		Cache:                               controllers.CacheOptions(namespaces...),
 		Metrics:                             serving,
 		HealthProbeBindAddress:              o.probeAddress,

@@ -59,7 +59,9 @@ func (t *Task) Enter(wave int) { t.Wave = uint32(wave) + 1 }
 // Present is true for a task that the run has.
 func (t Task) Present() bool { return t.State != Removed && t.State != Withdrawn }
 
-func (t Task) unfinished() bool { return t.State != Succeeded && t.State != Failed && t.State != Withdrawn }
+func (t Task) unfinished() bool {
+	return t.State != Succeeded && t.State != Failed && t.State != Withdrawn
+}
 
 // Attempts is the number of attempts of an unfinished task that have ended.
 func (t Task) Attempts() int { return int(t.Failures) + int(t.Disruptions) }

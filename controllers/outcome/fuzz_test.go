@@ -46,7 +46,7 @@ func (c *choices) pod(word string) *corev1.Pod {
 	if c.next(2) == 1 {
 		pod.DeletionTimestamp = ptr.To(c.time())
 		pod.DeletionGracePeriodSeconds = pick(c, nil, ptr.To(int64(30)), ptr.To(int64(math.MaxInt64)))
-		generation(2, pick[int64](c, 0, 1, 2))(pod)
+		observed(pick[int64](c, 0, 1, 2))(pod)
 	}
 	for range c.next(4) {
 		pod.Status.Conditions = append(pod.Status.Conditions, corev1.PodCondition{

@@ -123,11 +123,11 @@ func TestReason(t *testing.T) {
 		"a container that was killed long before the deletion failed by itself": {
 			podWith(failed, deletedAt(40), container("main", exited(143, "Error", "", 9))), v1alpha1.ReasonError, false},
 		"a container that ended before its kubelet knew of the deletion failed by itself, whatever the clocks say": {
-			podWith(failed, deletedAt(5), generation(2, 1), container("main", exited(143, "Error", "", 6))), v1alpha1.ReasonError, false},
+			podWith(failed, deletedAt(5), observed(1), container("main", exited(143, "Error", "", 6))), v1alpha1.ReasonError, false},
 		"a container that ended when its kubelet knew of the deletion was told to": {
-			podWith(failed, deletedAt(5), generation(2, 2), container("main", exited(1, "Error", "", 5))), v1alpha1.ReasonDeleted, false},
+			podWith(failed, deletedAt(5), observed(2), container("main", exited(1, "Error", "", 5))), v1alpha1.ReasonDeleted, false},
 		"so was one that has not ended by what its kubelet knew before the deletion": {
-			podWith(running, deletedAt(5), generation(2, 1), container("main", exited(1, "Error", "", 5)), container("b", runs())),
+			podWith(running, deletedAt(5), observed(1), container("main", exited(1, "Error", "", 5)), container("b", runs())),
 			v1alpha1.ReasonDeleted, false},
 		"a container that was out of memory before the deletion stays so": {
 			podWith(failed, deletedAt(5), container("main", exited(137, "OOMKilled", "", 4))), v1alpha1.ReasonOOMKilled, false},

@@ -68,9 +68,9 @@ func deletedAt(seconds int) edit {
 	}
 }
 
-// generation is the pod's own, and the one that its kubelet reports of.
-func generation(own, observed int64) edit {
-	return func(pod *corev1.Pod) { pod.Generation, pod.Status.ObservedGeneration = own, observed }
+// observed has the pod's second generation, since its deletion, and the one that its kubelet reports of.
+func observed(generation int64) edit {
+	return func(pod *corev1.Pod) { pod.Generation, pod.Status.ObservedGeneration = 2, generation }
 }
 
 // container has a container in this state.
