@@ -47,6 +47,7 @@ func (r *BatchRunReconciler) observe(ctx context.Context, run *v1alpha1.BatchRun
 	key, now := client.ObjectKeyFromObject(run), r.Clock.Now()
 	before, _ := r.unseen.get(key, now)
 	unseen := newUnseen(before, now)
+	r.unseen.put(key, unseen.since, now)
 	jobs, err := r.observeJobs(ctx, s, open, unseen)
 	if err != nil {
 		return nil, err
@@ -76,6 +77,9 @@ func (r *BatchRunReconciler) observe(ctx context.Context, run *v1alpha1.BatchRun
 			}
 		}
 		if i := slices.Index(s.Gone, number); i >= 0 {
+			if waits && !open.Contains(number) {
+				return nil, errStale // its number must not be given anew before its start is recorded
+			}
 			if waits {
 				s.Gone, s.Leaving = slices.Delete(s.Gone, i, i+1), append(s.Leaving, number)
 				continue
@@ -87,7 +91,6 @@ func (r *BatchRunReconciler) observe(ctx context.Context, run *v1alpha1.BatchRun
 	slices.Sort(s.Leaving)
 	slices.SortFunc(s.Waves, func(a, b plan.Wave) int { return a.Number - b.Number })
 	r.waves.put(key, goingOn(s.Waves), now)
-	r.unseen.put(key, unseen.since, now)
 	if err := r.observeProgress(ctx, s, pods); err != nil {
 		return nil, err
 	}
