@@ -126,10 +126,11 @@ func (r *BatchRunReconciler) Reconcile(ctx context.Context, req ctrl.Request) (c
 		r.behind.Next(req.String(), r.Clock.Now())
 		return ctrl.Result{RequeueAfter: r.behind.Get(req.String())}, nil
 	}
-	if err == nil {
-		r.behind.Reset(req.String())
+	if err != nil {
+		return ctrl.Result{}, err
 	}
-	return result, err
+	r.behind.Reset(req.String())
+	return result, nil
 }
 
 // reconcile fails with errStale where the cache has to catch up first.

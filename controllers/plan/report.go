@@ -196,8 +196,12 @@ func (p *planner) summarize() {
 	} else if p.condition(v1alpha1.ConditionSuspended) != nil {
 		p.setCondition(v1alpha1.ConditionSuspended, false, v1alpha1.RunResumed, "the run is not suspended any more")
 	}
-	if p.Trouble.Stalled && p.Tasks == nil && !ptr.Deref(p.spec.Cancel, false) { // what the run is to be now cannot be followed
-		p.conclude(false, v1alpha1.ConditionStalled, p.Trouble.Reason, p.Trouble.Message)
+	if p.Tasks == nil && !ptr.Deref(p.spec.Cancel, false) { // what the run is to be now cannot be followed, or not yet
+		state := v1alpha1.ConditionReconciling
+		if p.Trouble.Stalled {
+			state = v1alpha1.ConditionStalled
+		}
+		p.conclude(false, state, p.Trouble.Reason, p.Trouble.Message)
 		return
 	}
 	if complete := p.condition(v1alpha1.ConditionComplete); complete != nil {

@@ -142,6 +142,21 @@ func TestEditsOfASweep(t *testing.T) {
 		s.Tasks = nil
 		expect(t, "completions", Make(s, w.now).Status.Completions, "0/2")
 	})
+	t.Run("a finished run that cannot follow an edit yet says that it is to go on", func(t *testing.T) {
+		w := started(sweep("LR=a"))
+		w.succeed(0)
+		expect(t, "conditions", w.conditions(), "Complete=True Ready=True")
+		w.edit(sweep("LR=a,b"))
+		s := w.snapshot(w.fresh())
+		s.Tasks, s.Trouble = nil, Trouble{Reason: v1alpha1.RunJobRefused, Message: "the API server failed"}
+		w.run.Status = Make(s, w.now).Status
+		expect(t, "phase", w.status().Phase, v1alpha1.PhaseSucceeded)
+		expect(t, "conditions", w.conditions(), "Complete=True Ready=False Reconciling=True")
+		expect(t, "why", w.message("Ready"), "the API server failed")
+		w.settle()
+		expect(t, "running", w.runs(), "1")
+		expect(t, "conditions", w.conditions(), "Ready=False Reconciling=True")
+	})
 	t.Run("a run that failed for what is taken out now has succeeded", func(t *testing.T) {
 		w := started(sweep("LR=a,b"), failures(0))
 		w.succeed(0)

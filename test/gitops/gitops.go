@@ -12,6 +12,7 @@ import (
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	"github.com/fluxcd/pkg/runtime/cel"
 	lua "github.com/yuin/gopher-lua"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -140,7 +141,11 @@ func Disagreement(run *v1alpha1.BatchRun) string {
 	want := verdict{Progressing, status.InProgressStatus, status.InProgressStatus}
 	switch {
 	case run.Status.ObservedGeneration != run.Generation: // whatever it was before the edit
-	case run.Status.Phase == v1alpha1.PhaseFailed, run.Status.Phase == v1alpha1.PhaseCancelled, stalled(run):
+	case run.Status.CompletionTime != nil && is(run, v1alpha1.ConditionReconciling): // it cannot follow an edit yet
+		if run.Status.StartTime != nil {
+			want.started = status.CurrentStatus
+		}
+	case run.Status.Phase == v1alpha1.PhaseFailed, run.Status.Phase == v1alpha1.PhaseCancelled, is(run, v1alpha1.ConditionStalled):
 		want = verdict{Degraded, status.FailedStatus, status.FailedStatus}
 	case run.Status.Phase == v1alpha1.PhaseSucceeded:
 		want = verdict{Healthy, status.CurrentStatus, status.CurrentStatus}
@@ -173,13 +178,9 @@ type verdict struct {
 	finished, started status.Status
 }
 
-func stalled(run *v1alpha1.BatchRun) bool {
-	for _, c := range run.Status.Conditions {
-		if c.Type == v1alpha1.ConditionStalled {
-			return c.Status == "True"
-		}
-	}
-	return false
+// is whether a condition of a run is true.
+func is(run *v1alpha1.BatchRun, conditionType string) bool {
+	return meta.IsStatusConditionTrue(run.Status.Conditions, conditionType)
 }
 
 func toUnstructured(run *v1alpha1.BatchRun) (*unstructured.Unstructured, error) {

@@ -3,6 +3,8 @@ package integration
 import (
 	"fmt"
 	"maps"
+	"net/http"
+	"sync/atomic"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -82,6 +84,30 @@ var _ = Describe("A sweep", func() {
 		values[6], values[7] = "LR=0.1 SEED=0", "LR=0.01 SEED=0"
 		Expect(s.Values("LR", "SEED")).To(Equal(values))
 		Expect(s.Events()).To(ContainElement(v1alpha1.RunReopened))
+	})
+
+	It("is not ready while added values cannot be recorded, and runs them once they can", func() {
+		var fails atomic.Bool
+		s := NewStageWith(Always(Succeeds), &Wire{Faults: func(r Request, _ int) *Fault {
+			if fails.Load() && r == RequestTo("create", appsv1.GroupName, "controllerrevisions") {
+				return &Fault{Code: http.StatusInternalServerError}
+			}
+			return nil
+		}})
+		s.Create(`parameters: {matrix: [{name: A, values: [u]}]}`)
+		s.Finishes(v1alpha1.PhaseSucceeded)
+		fails.Store(true)
+		s.Patch(`parameters: {matrix: [{name: A, values: [u, v]}]}`)
+		run := s.Eventually(func(g Gomega, run *v1alpha1.BatchRun) {
+			g.Expect(run.Status.ObservedGeneration).To(Equal(run.Generation))
+			g.Expect(ReasonOf(run, v1alpha1.ConditionReconciling)).To(Equal(v1alpha1.RunJobRefused))
+		})
+		Expect(meta.IsStatusConditionFalse(run.Status.Conditions, v1alpha1.ConditionReady)).To(BeTrue())
+		Expect(run.Status.Phase).To(Equal(v1alpha1.PhaseSucceeded))
+		fails.Store(false)
+		s.Forward(10 * time.Second)
+		s.Eventually(func(g Gomega, run *v1alpha1.BatchRun) { g.Expect(run.Status.Completions).To(Equal("2/2")) })
+		Expect(s.Finishes(v1alpha1.PhaseSucceeded).Status.Conditions).NotTo(ContainElement(HaveField("Type", v1alpha1.ConditionReconciling)))
 	})
 
 	It("stops removed values, which leave the counts", func() {

@@ -3,6 +3,7 @@ package stage
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -119,7 +120,9 @@ func checkStep(before, after *v1alpha1.BatchRun) []string {
 	old, now := &before.Status, &after.Status
 	expect(now.ObservedGeneration >= old.ObservedGeneration, "observedGeneration falls from %d to %d", old.ObservedGeneration, now.ObservedGeneration)
 	expect(now.Waves.Next >= old.Waves.Next, "the next wave falls from %d to %d", old.Waves.Next, now.Waves.Next)
-	if old.CompletionTime != nil && now.ObservedGeneration == old.ObservedGeneration && len(old.Reruns) == len(now.Reruns) {
+	settled := slices.Contains([]string{ReasonOf(before, v1alpha1.ConditionComplete), ReasonOf(before, v1alpha1.ConditionFailed)},
+		ReasonOf(before, v1alpha1.ConditionReady)) // else it cannot follow an edit yet, and says so
+	if old.CompletionTime != nil && settled && now.ObservedGeneration == old.ObservedGeneration && len(old.Reruns) == len(now.Reruns) {
 		expect(now.Phase == old.Phase && old.CompletionTime.Equal(now.CompletionTime), "a finished run changes from %s to %s", old.Phase, now.Phase)
 	}
 	edited := now.ObservedGeneration != old.ObservedGeneration && after.Spec.Parameters != nil // one value may be in another's place
