@@ -83,14 +83,7 @@ chart: ## Show what the Helm chart installs; VALUES="--set namespaced=true" and 
 .PHONY: verify
 verify: generate ## Generate, tidy, vet and lint; fail on any difference to what is committed.
 	go mod tidy
-	go -C hack/local mod tidy
-	go -C hack/tools/actionlint mod tidy
-	go -C hack/tools/golangci-lint mod tidy
-	go -C hack/tools/helm mod tidy
-	go -C hack/tools/ko mod tidy
-	go -C hack/tools/mutation mod tidy
-	go -C hack/tools/s3 mod tidy
-	go -C hack/tools/sbom mod tidy
+	for module in hack/local hack/tools/*; do go -C $$module mod tidy; done
 	@test -z "$$(git status --porcelain)" || { git status --short; git --no-pager diff; \
 		echo "The files above differ from what is committed: commit what make verify wrote."; exit 1; }
 	go vet ./...

@@ -133,7 +133,7 @@ var _ = Describe("The archive", func() {
 		Expect(p.attemptsOf(failed, 1)).To(BeEmpty())
 		Expect(p.says("nothing").Reason).To(BeEmpty())
 		By("sweeping when it starts")
-		p.operator.end()
+		p.endOperator()
 		p.startOperator()
 		Eventually(func() ([]types.UID, error) { return p.store.Runs(Ctx) }).Should(ConsistOf(failed.UID))
 		Expect(p.attemptsOf(short, 0)).To(BeEmpty())
@@ -144,7 +144,7 @@ var _ = Describe("The archive", func() {
 		run := p.create("run", `{completions: 1}`)
 		p.succeeds("run")
 		p.saysSo("run", v1alpha1.LogsStored)
-		p.operator.end()
+		p.endOperator()
 		owner, err := p.store.Owner(Ctx, run.UID)
 		Expect(err).NotTo(HaveOccurred())
 		for uid, other := range map[types.UID]archive.Owner{
@@ -203,7 +203,7 @@ var _ = Describe("The archive", func() {
 		p := newPlay(Always(Runs), slowly(time.Millisecond, 1_000_000), files())
 		run := p.create("run", `{completions: 3}`)
 		Eventually(func() (float64, error) { return p.metric("batchrun_archive_spool_bytes") }, "40s").Should(BeNumerically(">", 3*3*4096))
-		p.operator.kill()
+		p.operator.End()
 		By("a pod ends while no operator runs, and its log with it")
 		evicted := p.Kubelet.PodOf(1)
 		p.Kubelet.Turn(func(task, attempt int) Fate {
@@ -259,8 +259,8 @@ var _ = Describe("The archive", func() {
 		p.succeeds("run", time.Duration(tasks)*100*time.Millisecond+time.Minute)
 		p.saysSo("run", v1alpha1.LogsStored, "2m")
 		Expect(p.readBack(run, tasks)).To(HaveLen(tasks))
-		AddReportEntry("memory", fmt.Sprintf("%d short pods: the operator had %d MiB at most", tasks, p.operator.peak()))
-		Expect(p.operator.peak()).To(BeNumerically("<", 350))
+		AddReportEntry("memory", fmt.Sprintf("%d short pods: the operator had %d MiB at most", tasks, p.peak()))
+		Expect(p.peak()).To(BeNumerically("<", 350))
 	})
 
 	It("keeps a long log", func() {
@@ -271,13 +271,13 @@ var _ = Describe("The archive", func() {
 		row := strings.Repeat("all work and no play ", 12)
 		p := newPlay(Always(Succeeds), func(int, int, string) Speech {
 			return Says(bytesOf/(len(row)+10), func(i int) []byte { return fmt.Appendf(nil, "%08d %s\n", i, row) })
-		}, startGateway().url(), "--log-archive-max-bytes=2147483648")
+		}, S3URL(startS3().Address), "--log-archive-max-bytes=2147483648")
 		run := p.create("run", `{completions: 1}`)
 		p.succeeds("run")
 		p.saysSo("run", v1alpha1.LogsStored, "5m")
 		p.readBack(run, 1)
-		AddReportEntry("memory", fmt.Sprintf("a log of %d MiB: the operator had %d MiB at most", bytesOf>>20, p.operator.peak()))
-		Expect(p.operator.peak()).To(BeNumerically("<", 350))
+		AddReportEntry("memory", fmt.Sprintf("a log of %d MiB: the operator had %d MiB at most", bytesOf>>20, p.peak()))
+		Expect(p.peak()).To(BeNumerically("<", 350))
 	})
 })
 
@@ -296,20 +296,20 @@ func evictions(tasks int, url string) (*play, *v1alpha1.BatchRun) {
 	p.succeeds("run", time.Duration(tasks)*200*time.Millisecond+time.Minute)
 	p.saysSo("run", v1alpha1.LogsStored, "2m")
 	p.removePods()
-	AddReportEntry("memory", fmt.Sprintf("%d tasks at once: the operator had %d MiB at most", tasks, p.operator.peak()))
+	AddReportEntry("memory", fmt.Sprintf("%d tasks at once: the operator had %d MiB at most", tasks, p.peak()))
 	return p, run
 }
 
 var _ = Describe("An archive in S3", func() {
 	It("has everything of a run with evictions, after every pod is deleted", func() {
-		p, run := evictions(30, startGateway().url())
+		p, run := evictions(30, S3URL(startS3().Address))
 		Expect(p.readBack(run, 30)).To(HaveLen(33))
 	})
 
 	It("does not hold up a run while it is killed, and has everything once it is back", func() {
-		g := startGateway()
-		g.process.kill()
-		p := newPlay(Always(Succeeds), linesOf(20), g.url())
+		server := startS3()
+		server.Kill()
+		p := newPlay(Always(Succeeds), linesOf(20), S3URL(server.Address))
 		run := p.create("run", `{completions: 20}`)
 		p.succeeds("run")
 		condition := p.saysSo("run", v1alpha1.LogsNotStored)
@@ -317,20 +317,20 @@ var _ = Describe("An archive in S3", func() {
 		Expect(condition.Message).To(And(ContainSubstring("the logs of 20 attempts are not stored yet"), ContainSubstring("refused")))
 		By("the pods and the operator are gone before it is back")
 		p.removePods()
-		p.operator.kill()
-		g.restart()
+		p.operator.End()
+		server.Restart()
 		p.startOperator()
 		p.saysSo("run", v1alpha1.LogsStored)
 		Expect(p.readBack(run, 20)).To(HaveLen(20))
 	})
 
 	It("does not hold up a run, and has everything in the end, where it is slow, full, or fails halfway", func() {
-		g := startGateway()
+		server := startS3()
 		plays, troubles := map[trouble]*play{}, map[trouble]*troubled{}
 		for _, what := range []trouble{slow, full, halfway} {
-			troubles[what] = g.troubled()
+			troubles[what] = withTroubles(server)
 			troubles[what].set(what)
-			plays[what] = newPlay(Always(Succeeds), linesOf(200), urlOf(troubles[what].address))
+			plays[what] = newPlay(Always(Succeeds), linesOf(200), S3URL(troubles[what].address))
 			plays[what].create("run", `{completions: 12}`)
 		}
 		for what, p := range plays {
@@ -350,14 +350,14 @@ var _ = Describe("An archive in S3", func() {
 	})
 
 	It("is waited for in the spool, no longer than there is room", func() {
-		g := startGateway()
-		t := g.troubled()
+		server := startS3()
+		t := withTroubles(server)
 		t.set(full)
 		random := make([]byte, 3000)
 		rand.New(rand.NewSource(1)).Read(random)
 		row := append(bytes.ReplaceAll(random, []byte("\n"), nil), '\n')
 		p := newPlay(Always(Succeeds), func(int, int, string) Speech { return Says(100, func(int) []byte { return row }) },
-			urlOf(t.address), "--log-archive-spool-bytes=2000000")
+			S3URL(t.address), "--log-archive-spool-bytes=2000000")
 		run := p.create("run", `{completions: 20}`)
 		p.succeeds("run")
 		Expect(p.saysSo("run", v1alpha1.LogsNotStored).Message).To(ContainSubstring("not stored yet"))

@@ -2,58 +2,25 @@ package archive
 
 import (
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"os"
-	"path/filepath"
 	"sync/atomic"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
-	. "github.com/onsi/gomega"
 
 	. "github.com/batchrun/batchrun/test/stage"
 )
 
-// gateway is a real S3 server, whose buckets are directories.
-type gateway struct {
-	address, directory string
-	process            *process
-}
-
-func startGateway() *gateway {
+// startS3 starts a real S3 server, and lets this process and what it starts use it.
+func startS3() *S3 {
 	GinkgoHelper()
-	for name, value := range map[string]string{"AWS_ACCESS_KEY_ID": "user", "AWS_SECRET_ACCESS_KEY": "secret"} {
-		GinkgoT().Setenv(name, value)
-	}
-	g := &gateway{address: FreeAddress(), directory: GinkgoT().TempDir()}
-	Expect(os.Mkdir(filepath.Join(g.directory, "logs"), 0o755)).To(Succeed())
-	g.restart()
-	return g
+	GinkgoT().Setenv("AWS_ACCESS_KEY_ID", S3User)
+	GinkgoT().Setenv("AWS_SECRET_ACCESS_KEY", S3Secret)
+	return StartS3(s3Server)
 }
-
-// restart starts it, on the address and with the buckets that it had.
-func (g *gateway) restart() {
-	GinkgoHelper()
-	g.process = start("versitygw", nil, "--access=user", "--secret=secret", "--port="+g.address, "--quiet", "posix", g.directory)
-	Eventually(func() error {
-		connection, err := (&net.Dialer{}).DialContext(Ctx, "tcp", g.address)
-		if err != nil {
-			return err
-		}
-		return connection.Close()
-	}).Should(Succeed())
-}
-
-// urlOf is that of an archive in the bucket, through this address.
-func urlOf(address string) string {
-	return "s3://logs?region=us-east-1&use_path_style=true&prefix=cluster-a/&endpoint=http://" + address
-}
-
-func (g *gateway) url() string { return urlOf(g.address) }
 
 // trouble says what goes wrong with what is written to the server.
 type trouble int32
@@ -77,15 +44,16 @@ type troubled struct {
 
 func (t *troubled) set(now trouble) { t.now.Store(int32(now)) }
 
-func (g *gateway) troubled() *troubled {
+// withTroubles puts a proxy in front of the server.
+func withTroubles(server *S3) *troubled {
 	GinkgoHelper()
-	target := &url.URL{Scheme: "http", Host: g.address}
+	target := &url.URL{Scheme: "http", Host: server.Address}
 	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(target)
 		r.Out.Host = r.In.Host // it is signed
 	}}
 	t := &troubled{}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPut && r.Method != http.MethodPost {
 			proxy.ServeHTTP(w, r)
 			return
@@ -112,9 +80,9 @@ func (g *gateway) troubled() *troubled {
 		}
 	}))
 	DeferCleanup(func() {
-		server.CloseClientConnections()
-		server.Close()
+		front.CloseClientConnections()
+		front.Close()
 	})
-	t.address = server.Listener.Addr().String()
+	t.address = front.Listener.Addr().String()
 	return t
 }

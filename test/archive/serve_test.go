@@ -268,11 +268,7 @@ var _ = Describe("The API of the archive", func() {
 		}).Should(Succeed())
 
 		install(replica(l))
-		program := filepath.Join(GinkgoT().TempDir(), "kubectl-batchrun")
-		build := exec.CommandContext(Ctx, "go", "build", "-o", program, "./cmd/kubectl-batchrun")
-		build.Dir = Root
-		text, err := build.CombinedOutput()
-		Expect(err).NotTo(HaveOccurred(), string(text))
+		program := Build("cmd/kubectl-batchrun")
 		out, said := plugin(program, s.Namespace, "logs", "run", "--task", "1")
 		Expect(out).To(Equal("the start of the log\nthe end of the log\n"))
 		Expect(said).To(Equal("task 1, attempt 1: from the archive\n"))
@@ -285,7 +281,7 @@ var _ = Describe("The API of the archive", func() {
 		Expect(said).To(And(ContainSubstring("the archive says: the archive of logs does not answer"), ContainSubstring("only the end")))
 
 		By("pointing the API to where nobody listens")
-		out, err = Kubectl("", "patch", "apiservice", apiServiceName, "--type=merge", "-p", `{"spec": {"service": {"port": 1}}}`)
+		out, err := Kubectl("", "patch", "apiservice", apiServiceName, "--type=merge", "-p", `{"spec": {"service": {"port": 1}}}`)
 		Expect(err).NotTo(HaveOccurred(), out)
 		out, err = Kubectl("", "wait", "--for=condition=Available=False", "--timeout=60s", "apiservice/"+apiServiceName)
 		Expect(err).NotTo(HaveOccurred(), out)

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -19,6 +18,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	"github.com/onsi/gomega/gexec"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -40,76 +40,17 @@ var all = os.Getenv("ARCHIVE") == "all"
 
 var (
 	logServer *LogServer
-	// folder has what is built, and a kubeconfig of the operator.
-	folder string
+	// manager and s3Server are programs, kubeconfig is the operator's.
+	manager, s3Server, kubeconfig string
 )
 
 var _ = BeforeSuite(func() {
 	SetUp("archive")
 	logServer = ServeLogs("archive")
-	var err error
-	folder, err = os.MkdirTemp("", "batchrun-archive-")
-	Expect(err).NotTo(HaveOccurred())
-	DeferCleanup(os.RemoveAll, folder)
-	build(Root, "manager", "./cmd/manager")
-	build(filepath.Join(Root, "hack", "tools", "s3"), "versitygw", "github.com/versity/versitygw/cmd/versitygw")
-	SuiteCluster().OperatorKubeconfig(filepath.Join(folder, "kubeconfig"))
+	manager, s3Server = Build("cmd/manager"), BuildS3()
+	kubeconfig = filepath.Join(GinkgoT().TempDir(), "kubeconfig")
+	SuiteCluster().OperatorKubeconfig(kubeconfig)
 })
-
-func build(directory, name, from string) {
-	GinkgoHelper()
-	cmd := exec.CommandContext(Ctx, "go", "build", "-o", filepath.Join(folder, name), from)
-	cmd.Dir = directory
-	out, err := cmd.CombinedOutput()
-	Expect(err).NotTo(HaveOccurred(), string(out))
-}
-
-// process is a program that runs until it is killed.
-type process struct {
-	cmd   *exec.Cmd
-	ended chan struct{}
-}
-
-func start(name string, env []string, flags ...string) *process {
-	GinkgoHelper()
-	log, err := os.CreateTemp(folder, name+"-*.log")
-	Expect(err).NotTo(HaveOccurred())
-	defer log.Close()
-	p := &process{cmd: exec.CommandContext(context.Background(), filepath.Join(folder, name), flags...), ended: make(chan struct{})}
-	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = append(os.Environ(), env...), log, log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // also when the tests are killed
-	Expect(p.cmd.Start()).To(Succeed())
-	go func() {
-		_ = p.cmd.Wait() // it was killed
-		close(p.ended)
-	}()
-	DeferCleanup(func() {
-		p.kill()
-		text, err := os.ReadFile(log.Name())
-		Expect(err).NotTo(HaveOccurred())
-		Expect(string(text)).NotTo(ContainSubstring("panic:"))
-		if CurrentSpecReport().Failed() {
-			AddReportEntry(filepath.Base(log.Name()), string(text[max(0, len(text)-8000):]))
-		}
-	})
-	return p
-}
-
-func (p *process) kill() {
-	GinkgoHelper()
-	_ = p.cmd.Process.Kill() // it may have ended
-	Eventually(p.ended).Should(BeClosed())
-}
-
-// end lets it end as Kubernetes does.
-func (p *process) end() {
-	GinkgoHelper()
-	Expect(p.cmd.Process.Signal(syscall.SIGTERM)).To(Succeed())
-	Eventually(p.ended).Should(BeClosed())
-}
-
-// peak is the most memory that it had, in MiB.
-func (p *process) peak() int { return StatusField(p.cmd.Process.Pid, "VmHWM") / 1024 }
 
 // play is a namespace whose pods speak, and the archive of their logs.
 type play struct {
@@ -117,7 +58,7 @@ type play struct {
 	url, spool string
 	metrics    string
 	flags      []string
-	operator   *process
+	operator   Program
 	store      *archive.Store
 }
 
@@ -140,9 +81,23 @@ func newPlay(script Script, says func(task, attempt int, container string) Speec
 func (p *play) startOperator() {
 	GinkgoHelper()
 	p.metrics = FreeAddress()
-	p.operator = start("manager", []string{"KUBECONFIG=" + filepath.Join(folder, "kubeconfig")}, append([]string{
+	p.operator = StartProgram(manager, []string{"KUBECONFIG=" + kubeconfig}, append([]string{
 		"--namespaces=" + p.Namespace, "--health-probe-bind-address=0", "--metrics-secure=false", "--metrics-bind-address=" + p.metrics,
 		"--log-archive=" + p.url, "--log-archive-spool=" + p.spool}, p.flags...)...)
+	DeferCleanup(p.operator.End)
+}
+
+// endOperator lets it end as Kubernetes does.
+func (p *play) endOperator() {
+	GinkgoHelper()
+	p.operator.Send(syscall.SIGTERM)
+	Eventually(p.operator).Should(gexec.Exit())
+}
+
+// peak is the most memory that the operator had, in MiB.
+func (p *play) peak() int {
+	GinkgoHelper()
+	return p.operator.Memory("VmHWM") / 1024
 }
 
 // metric reads a metric of the operator.

@@ -80,7 +80,7 @@ func buildAndDeploy() {
 	GinkgoHelper()
 	local.Run(root, "deploy", "--name", env.Local)
 	binary := filepath.Join(GinkgoT().TempDir(), "task")
-	build := exec.CommandContext(suiteContext, "go", "build", "-trimpath", "-o", binary, "./test/e2e/task")
+	build := exec.CommandContext(suiteContext, "go", "build", "-o", binary, "./test/e2e/task")
 	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	out, err := build.CombinedOutput()
 	Expect(err).NotTo(HaveOccurred(), "%s: %s", build, out)

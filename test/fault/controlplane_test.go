@@ -21,7 +21,7 @@ const (
 var _ = Describe("A control plane of which parts are killed under load, kept away and started again:", Serial, Ordered, ContinueOnFailure, func() {
 	var cluster *Cluster
 	var load *load
-	var operator *manager
+	var operator Program
 	var address string
 	away := 5 * time.Second
 	if all {
@@ -30,7 +30,7 @@ var _ = Describe("A control plane of which parts are killed under load, kept awa
 	usage := func(g Gomega) (goroutines, memory int) {
 		n, err := Metric(address, "go_goroutines")
 		g.Expect(err).NotTo(HaveOccurred())
-		return int(n), StatusField(operator.pid, "VmRSS")
+		return int(n), operator.Memory("VmRSS")
 	}
 
 	BeforeAll(func() {
@@ -56,7 +56,7 @@ var _ = Describe("A control plane of which parts are killed under load, kept awa
 			for _, part := range parts {
 				cluster.Kill(part)
 			}
-			Consistently(operator.alive).WithTimeout(away).Should(BeTrue(), operator.tail)
+			Consistently(operator.Alive).WithTimeout(away).Should(BeTrue(), operator.Tail)
 			cluster.Mend()
 			back := time.Now()
 			stop()
@@ -64,7 +64,7 @@ var _ = Describe("A control plane of which parts are killed under load, kept awa
 			AddReportEntry("seconds until all runs had finished", time.Since(back).Seconds())
 			AddReportEntry("runs", load.total())
 
-			Expect(operator.alive()).To(BeTrue(), operator.tail)
+			Expect(operator.Alive()).To(BeTrue(), operator.Tail)
 			Eventually(func(g Gomega) {
 				n, kilobytes := usage(g)
 				g.Expect(n).To(BeNumerically("<=", goroutines+moreGoroutines))

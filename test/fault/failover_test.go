@@ -8,6 +8,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	"github.com/onsi/gomega/gexec"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -44,7 +45,7 @@ var _ = Describe("Two operators, of which one leads,", Serial, Ordered, Continue
 	It("take over from each other when the leader is killed", func() {
 		var took []time.Duration
 		for range times {
-			took = append(took, p.loses(func(leader *manager) { leader.signal(syscall.SIGKILL) }))
+			took = append(took, p.loses(func(leader Program) { leader.Send(syscall.SIGKILL) }))
 		}
 		AddReportEntry("takeover after SIGKILL", spread(took))
 		Expect(percentile(took, 99)).To(BeNumerically("<", takeoverKilled), spread(took))
@@ -54,9 +55,8 @@ var _ = Describe("Two operators, of which one leads,", Serial, Ordered, Continue
 		var took []time.Duration
 		for range times {
 			old := p.leader
-			took = append(took, p.loses(func(leader *manager) { leader.signal(syscall.SIGTERM) }))
-			Eventually(old.ended).Should(BeClosed())
-			Expect(old.succeeded).To(BeTrue(), old.tail)
+			took = append(took, p.loses(func(leader Program) { leader.Send(syscall.SIGTERM) }))
+			Eventually(old).Should(gexec.Exit(0), old.Tail)
 		}
 		AddReportEntry("takeover after SIGTERM", spread(took))
 		Expect(percentile(took, 99)).To(BeNumerically("<", takeoverGraceful), spread(took))
@@ -66,9 +66,9 @@ var _ = Describe("Two operators, of which one leads,", Serial, Ordered, Continue
 		var took []time.Duration
 		for range times {
 			old := p.leader
-			took = append(took, p.loses(func(leader *manager) { leader.signal(syscall.SIGSTOP) }))
-			old.signal(syscall.SIGCONT)
-			Eventually(old.ended).Should(BeClosed(), old.tail)
+			took = append(took, p.loses(func(leader Program) { leader.Send(syscall.SIGSTOP) }))
+			old.Send(syscall.SIGCONT)
+			Eventually(old).Should(gexec.Exit(), old.Tail)
 			Expect(p.holder()).To(Equal(p.identity))
 			p.load.goesOn(1)
 		}
@@ -87,23 +87,23 @@ type pair struct {
 	*program
 	load   *load
 	stop   func() // of the load
-	leader *manager
+	leader Program
 	// identity is the leader's, in the lease.
 	identity string
 	random   *rand.Rand
 }
 
 // candidate starts an operator, and waits until it wants to lead.
-func (p *pair) candidate() *manager {
+func (p *pair) candidate() Program {
 	GinkgoHelper()
 	m := p.start("--leader-elect", "--leader-election-namespace="+OperatorNamespace)
-	Eventually(func() bool { return strings.Contains(m.text(), "Attempting to acquire leader lease") }).Should(BeTrue(), m.tail)
+	Eventually(func() bool { return strings.Contains(m.Log(), "Attempting to acquire leader lease") }).Should(BeTrue(), m.Tail)
 	return m
 }
 
 // loses lets something happen to the leader, with another operator standing by, and returns how long that one took to
 // take over: until it holds the lease and has written a status.
-func (p *pair) loses(happens func(leader *manager)) time.Duration {
+func (p *pair) loses(happens func(leader Program)) time.Duration {
 	GinkgoHelper()
 	standby := p.candidate()
 	p.load.goesOn(1 + p.random.Intn(mostBetween))

@@ -4,13 +4,10 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -27,99 +24,28 @@ import (
 
 // program is the operator's binary, with a kubeconfig of its service account.
 type program struct {
-	folder, binary, kubeconfig string
-	started                    []*manager
+	binary, kubeconfig string
+	started            []Program
 }
 
-// buildManager builds it for a cluster. What is started of it ends with the specs, and may not have panicked.
+// buildManager builds it for a cluster. What is started of it ends with the specs.
 func buildManager(c *Cluster) *program {
 	GinkgoHelper()
-	folder, err := os.MkdirTemp("", "batchrun-fault-")
-	Expect(err).NotTo(HaveOccurred())
-	DeferCleanup(os.RemoveAll, folder)
-	p := &program{folder: folder, binary: filepath.Join(folder, "manager"), kubeconfig: filepath.Join(folder, "kubeconfig")}
+	p := &program{binary: Build("cmd/manager"), kubeconfig: filepath.Join(GinkgoT().TempDir(), "kubeconfig")}
 	DeferCleanup(func() {
 		for _, m := range p.started {
-			m.end()
+			m.End()
 		}
 	})
-	build := exec.CommandContext(Ctx, "go", "build", "-o", p.binary, "./cmd/manager")
-	build.Dir = Root
-	out, err := build.CombinedOutput()
-	Expect(err).NotTo(HaveOccurred(), string(out))
 	c.OperatorKubeconfig(p.kubeconfig)
 	return p
 }
 
-// manager is an operator in a process of its own.
-type manager struct {
-	pid   int
-	log   string
-	ended chan struct{}
-	// succeeded is whether it ended well; it may be read once it has ended.
-	succeeded bool
-}
-
-func (p *program) start(flags ...string) *manager {
+func (p *program) start(flags ...string) Program {
 	GinkgoHelper()
-	log, err := os.CreateTemp(p.folder, "log-")
-	Expect(err).NotTo(HaveOccurred())
-	defer log.Close()
-	m := &manager{log: log.Name(), ended: make(chan struct{})}
-	cmd := exec.CommandContext(context.Background(), p.binary, append([]string{"--health-probe-bind-address=0"}, flags...)...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+p.kubeconfig)
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // also when the tests are killed
-	Expect(cmd.Start()).To(Succeed())
-	m.pid = cmd.Process.Pid
-	go func() {
-		m.succeeded = cmd.Wait() == nil
-		close(m.ended)
-	}()
+	m := StartProgram(p.binary, []string{"KUBECONFIG=" + p.kubeconfig}, append([]string{"--health-probe-bind-address=0"}, flags...)...)
 	p.started = append(p.started, m)
 	return m
-}
-
-// end ends it if it still runs.
-func (m *manager) end() {
-	GinkgoHelper()
-	if m.alive() {
-		Expect(syscall.Kill(m.pid, syscall.SIGKILL)).To(Succeed())
-	}
-	Eventually(m.ended).Should(BeClosed())
-	if CurrentSpecReport().Failed() {
-		AddReportEntry("the end of a log", m.tail())
-	}
-	Expect(m.text()).NotTo(ContainSubstring("panic"))
-}
-
-func (m *manager) signal(s syscall.Signal) {
-	GinkgoHelper()
-	Expect(m.alive()).To(BeTrue(), m.tail)
-	Expect(syscall.Kill(m.pid, s)).To(Succeed())
-}
-
-func (m *manager) alive() bool {
-	select {
-	case <-m.ended:
-		return false
-	default:
-		return true
-	}
-}
-
-func (m *manager) text() string {
-	text, err := os.ReadFile(m.log)
-	if err != nil {
-		return err.Error()
-	}
-	return string(text)
-}
-
-// tail is the end of the log.
-func (m *manager) tail() string {
-	lines := strings.Split(m.text(), "\n")
-	return strings.Join(lines[max(0, len(lines)-20):], "\n")
 }
 
 const (

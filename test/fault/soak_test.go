@@ -43,10 +43,10 @@ var _ = Describe("An operator for whom every twentieth request goes wrong, for a
 
 		usage := func() (memory, goroutines int) {
 			GinkgoHelper()
-			Expect(m.alive()).To(BeTrue(), m.tail)
+			Expect(m.Alive()).To(BeTrue(), m.Tail)
 			n, err := Metric(address, "go_goroutines")
 			Expect(err).NotTo(HaveOccurred())
-			return StatusField(m.pid, "VmRSS"), int(n)
+			return m.Memory("VmRSS"), int(n)
 		}
 		reached := func(d time.Duration) {
 			Eventually(func() time.Duration { return time.Since(start) }).WithTimeout(d + time.Minute).Should(BeNumerically(">=", d))

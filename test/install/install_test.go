@@ -18,6 +18,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	"github.com/onsi/gomega/gexec"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/batchrun/batchrun/test/local"
@@ -64,19 +65,18 @@ var _ = BeforeSuite(func() {
 	Expect(err).NotTo(HaveOccurred())
 	probePorts = [2]int{apiPort + 8, apiPort + 9} // a local cluster has ten ports
 
-	makeImage("ghcr.io/batchrun/batchrun:v1", "./cmd/manager")
-	makeImage("ghcr.io/batchrun/batchrun:v2", "./cmd/manager")
-	makeImage(taskImage, "./test/e2e/task")
+	DeferCleanup(gexec.CleanupBuildArtifacts)
+	makeImage("ghcr.io/batchrun/batchrun:v1", "github.com/batchrun/batchrun/cmd/manager")
+	makeImage("ghcr.io/batchrun/batchrun:v2", "github.com/batchrun/batchrun/cmd/manager")
+	makeImage(taskImage, "github.com/batchrun/batchrun/test/e2e/task")
 })
 
 // makeImage makes an image of a program, which the cluster's node can pull.
 func makeImage(image, program string) {
 	GinkgoHelper()
-	binary := filepath.Join(GinkgoT().TempDir(), filepath.Base(program))
-	build := exec.CommandContext(context.Background(), "go", "build", "-trimpath", "-ldflags=-s -w", "-o", binary, program)
-	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
-	out, err := build.CombinedOutput()
-	Expect(err).NotTo(HaveOccurred(), "%s: %s", build, out)
+	// As hack/local builds it, so that it is compiled once only.
+	binary, err := gexec.BuildWithEnvironment(program, []string{"CGO_ENABLED=0"}, "-tags=disable_grpc_modules", "-ldflags=-s -w")
+	Expect(err).NotTo(HaveOccurred())
 	local.Run(root, "image", image, "--binary", binary)
 }
 

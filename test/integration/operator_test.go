@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -14,7 +13,6 @@ import (
 	"math/big"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -36,7 +34,7 @@ import (
 
 // binary is the operator as a process of its own.
 type binary struct {
-	*gexec.Session
+	Program
 	probes string
 }
 
@@ -54,23 +52,23 @@ func (b *binary) probe(path string) int {
 
 func (b *binary) isReady() {
 	GinkgoHelper()
-	Eventually(func() int { return b.probe("/readyz") }).Should(Equal(http.StatusOK), func() string { return string(b.Err.Contents()) })
+	Eventually(func() int { return b.probe("/readyz") }).Should(Equal(http.StatusOK), b.Log)
 }
 
 // isNotReady waits until it is not, says so in its log, and lives on.
 func (b *binary) isNotReady(says string) {
 	GinkgoHelper()
 	Eventually(func() int { return b.probe("/readyz") }, 2*time.Minute).Should(Equal(http.StatusInternalServerError))
-	Eventually(func() string { return string(b.Err.Contents()) }).Should(ContainSubstring(says))
+	Eventually(b.Log).Should(ContainSubstring(says))
 	Expect(b.probe("/healthz")).To(Equal(http.StatusOK))
-	Expect(b.ExitCode()).To(Equal(-1), "it ended")
+	Expect(b.Alive()).To(BeTrue())
 }
 
 // ends waits until it has ended, for a reason that the last line of its log tells.
 func (b *binary) ends(says string) {
 	GinkgoHelper()
 	Eventually(b.Session).Should(gexec.Exit(1))
-	lines := strings.Split(strings.TrimSpace(string(b.Err.Contents())), "\n")
+	lines := strings.Split(strings.TrimSpace(b.Log()), "\n")
 	var last struct{ Msg, Error string }
 	Expect(json.Unmarshal([]byte(lines[len(lines)-1]), &last)).To(Succeed(), lines[len(lines)-1])
 	Expect(last.Msg).To(Equal("the operator stopped"))
@@ -169,27 +167,18 @@ func expiredCertificate() (certificate, key []byte) {
 }
 
 var _ = Describe("The operator's binary", Ordered, ContinueOnFailure, func() {
-	var folder, manager string
+	var manager string
 
 	BeforeAll(func() {
-		folder = GinkgoT().TempDir()
-		manager = filepath.Join(folder, "manager")
-		build := exec.CommandContext(Ctx, "go", "build", "-o", manager, "./cmd/manager")
-		build.Dir = Root
-		out, err := build.CombinedOutput()
-		Expect(err).NotTo(HaveOccurred(), string(out))
+		manager = Build("cmd/manager")
 	})
 
 	// run starts it with a kubeconfig and flags, until the end of the test.
 	run := func(kubeconfig string, flags ...string) *binary {
 		GinkgoHelper()
-		b := &binary{probes: FreeAddress()}
-		command := exec.CommandContext(Ctx, manager, append([]string{"--health-probe-bind-address=" + b.probes}, flags...)...)
-		command.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
-		var err error
-		b.Session, err = gexec.Start(command, GinkgoWriter, GinkgoWriter)
-		Expect(err).NotTo(HaveOccurred())
-		DeferCleanup(func() { Eventually(b.Kill()).Should(gexec.Exit()) })
+		probes := FreeAddress()
+		b := &binary{StartProgram(manager, []string{"KUBECONFIG=" + kubeconfig}, append([]string{"--health-probe-bind-address=" + probes}, flags...)...), probes}
+		DeferCleanup(b.End)
 		return b
 	}
 	// operator is a kubeconfig of the operator's service account, on a cluster, with an edit.
@@ -284,7 +273,7 @@ var _ = Describe("The operator's binary", Ordered, ContinueOnFailure, func() {
 		connection.instead.Store(&instead)
 		b := run(operator(cluster, as))
 		b.isReady()
-		Expect(string(b.Err.Contents())).To(ContainSubstring("this Kubernetes has no MutatingAdmissionPolicy"))
+		Expect(b.Log()).To(ContainSubstring("this Kubernetes has no MutatingAdmissionPolicy"))
 	})
 
 	It("is not ready while the API server does not answer or does not know BatchRuns, and is not restarted for it", func() {
@@ -335,7 +324,7 @@ var _ = Describe("The operator's binary", Ordered, ContinueOnFailure, func() {
 		active.isReady()
 		standby.isReady()
 		lost.isNotReady("set --leader-election-namespace to a namespace that exists")
-		leads := func(b *binary) bool { return bytes.Contains(b.Err.Contents(), []byte("Starting workers")) }
+		leads := func(b *binary) bool { return strings.Contains(b.Log(), "Starting workers") }
 		Eventually(func() bool { return leads(active) || leads(standby) }).Should(BeTrue())
 		Expect(leads(active) && leads(standby)).To(BeFalse())
 		Expect(leads(lost)).To(BeFalse())

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -73,13 +72,9 @@ func readerToken() string {
 // startOperator starts the operator's binary, and returns the address of its metrics.
 func startOperator(flags ...string) string {
 	GinkgoHelper()
-	folder, address := GinkgoT().TempDir(), FreeAddress()
-	build := exec.CommandContext(Ctx, "go", "build", "-o", filepath.Join(folder, "manager"), "./cmd/manager")
-	build.Dir = Root
-	out, err := build.CombinedOutput()
-	Expect(err).NotTo(HaveOccurred(), string(out))
-	SuiteCluster().OperatorKubeconfig(filepath.Join(folder, "kubeconfig"))
-	start(folder, address, filepath.Join(folder, "manager"), []string{"KUBECONFIG=" + filepath.Join(folder, "kubeconfig")},
+	address, kubeconfig := FreeAddress(), filepath.Join(GinkgoT().TempDir(), "kubeconfig")
+	SuiteCluster().OperatorKubeconfig(kubeconfig)
+	start(address, Build("cmd/manager"), []string{"KUBECONFIG=" + kubeconfig},
 		append(flags, "--health-probe-bind-address=0", "--metrics-bind-address="+address)...)
 	return address
 }

@@ -7,16 +7,13 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -29,32 +26,10 @@ import (
 const job = "batchrun-metrics"
 
 // start starts a program that ends with the tests, and returns when its address answers.
-func start(folder, address, program string, env []string, flags ...string) {
+func start(address, program string, env []string, flags ...string) {
 	GinkgoHelper()
-	log, err := os.Create(filepath.Join(folder, filepath.Base(program)+".log"))
-	Expect(err).NotTo(HaveOccurred())
-	defer log.Close()
-	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, program, flags...)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = folder, append(os.Environ(), env...), log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // also when the tests are killed
-	Expect(cmd.Start()).To(Succeed())
-	DeferCleanup(func() {
-		cancel()
-		_ = cmd.Wait() // it was killed
-		if CurrentSpecReport().Failed() {
-			text, err := os.ReadFile(log.Name())
-			Expect(err).NotTo(HaveOccurred())
-			AddReportEntry(filepath.Base(log.Name()), string(text[max(0, len(text)-5000):]))
-		}
-	})
-	Eventually(func() error {
-		connection, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
-		if err != nil {
-			return err
-		}
-		return connection.Close()
-	}).Should(Succeed(), program)
+	DeferCleanup(StartProgram(program, env, flags...).End)
+	Eventually(Answers).WithArguments(address).Should(Succeed(), program)
 }
 
 // insecure does not verify certificates: the operator makes its own.
@@ -103,8 +78,8 @@ scrape_configs:
   tls_config: {insecure_skip_verify: true}
   static_configs: [{targets: ["%s"]}]
 `, job, target), 0o600)).To(Succeed())
-	start(folder, p.address, built("prometheus"), nil,
-		"--config.file=prometheus.yaml", "--storage.tsdb.path=data", "--web.listen-address="+p.address, "--log.level=warn")
+	start(p.address, built("prometheus"), nil, "--config.file="+filepath.Join(folder, "prometheus.yaml"),
+		"--storage.tsdb.path="+filepath.Join(folder, "data"), "--web.listen-address="+p.address, "--log.level=warn")
 	return p
 }
 

@@ -23,11 +23,7 @@ var bin string
 
 var _ = BeforeSuite(func() {
 	SetUp("plugin")
-	bin = GinkgoT().TempDir()
-	build := exec.CommandContext(Ctx, "go", "build", "-o", bin, "./cmd/kubectl-batchrun")
-	build.Dir = Root
-	out, err := build.CombinedOutput()
-	Expect(err).NotTo(HaveOccurred(), string(out))
+	bin = filepath.Dir(Build("cmd/kubectl-batchrun"))
 	for link, target := range map[string]string{"kubectl-br": "kubectl-batchrun", "kubectl_complete-br": "kubectl_complete-batchrun"} {
 		Expect(exec.CommandContext(Ctx, "ln", "-s", target, filepath.Join(bin, link)).Run()).To(Succeed())
 	}

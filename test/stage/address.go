@@ -21,6 +21,15 @@ func FreeAddress() string {
 	return listener.Addr().String()
 }
 
+// Answers is nil where somebody listens on an address.
+func Answers(address string) error {
+	connection, err := (&net.Dialer{}).DialContext(Ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	return connection.Close()
+}
+
 // Metric reads a metric without labels, of an operator that serves it without TLS at the address.
 func Metric(address, name string) (float64, error) {
 	request, err := http.NewRequestWithContext(Ctx, http.MethodGet, "http://"+address+"/metrics", nil)

@@ -12,6 +12,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	"github.com/onsi/gomega/gexec"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -28,7 +29,7 @@ import (
 
 // What every test may use.
 var (
-	Ctx       context.Context
+	Ctx       = context.Background()
 	Cfg       *rest.Config
 	K8sClient client.Client
 	Scheme    = runtime.NewScheme()
@@ -55,6 +56,7 @@ func SetUp(clusterName string) {
 	var cancel context.CancelFunc
 	Ctx, cancel = context.WithCancel(context.Background())
 	DeferCleanup(func() { cancel() })
+	DeferCleanup(gexec.CleanupBuildArtifacts)
 
 	kubeconfig = os.Getenv("KUBECONFIG")
 	if kubeconfig == "" {

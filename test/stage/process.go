@@ -2,11 +2,7 @@ package stage
 
 import (
 	"context"
-	"fmt"
-	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -157,20 +153,4 @@ func (h *History) Statuses() int {
 		}
 	}
 	return n
-}
-
-// StatusField reads a line of /proc/<pid>/status such as "VmRSS: 12 kB", without its unit.
-func StatusField(pid int, key string) int {
-	GinkgoHelper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	Expect(err).NotTo(HaveOccurred())
-	for line := range strings.SplitSeq(string(text), "\n") {
-		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == key+":" {
-			n, err := strconv.Atoi(fields[1])
-			Expect(err).NotTo(HaveOccurred())
-			return n
-		}
-	}
-	Fail("no " + key + " in the status of the process")
-	return 0
 }

@@ -2,19 +2,20 @@
 //
 //	print WORD...            prints the words
 //	index WORD               prints the index of the task, as each variable has it, and the word
-//	sleep DURATION [from INDEX]
-//	                         waits, and exits with 143 when it is told to stop; with a condition, only tasks from
-//	                         that index on
+//	lines N                  prints N numbered lines, each with the index of the task
+//	sleep DURATION           waits, and exits with 143 when it is told to stop
 //	allocate MEBIBYTES       takes memory, and keeps it
 //	write FILE MEBIBYTES     writes a file of that size
-//	exit CODE [below WAVE [every N]]
-//	                         exits; with a condition, only in waves with a smaller number than WAVE, and only
-//	                         tasks whose index is a multiple of N
-//	fail CODE [every N]      exits the first time that the task does this; with a condition, only tasks whose index is
-//	                         a multiple of N. The folder /marks, which all attempts share, remembers it.
+//	exit CODE                exits
+//	fail CODE                exits the first time that the task does this; the folder /marks, which all attempts share,
+//	                         remembers it
 //	parameters NAME...       prints these variables, as NAME=value
 //
-// It reads the number of its wave from the variable WAVE.
+// After sleep, exit and fail, conditions can say for whom they are:
+//
+//	from INDEX               tasks from that index on
+//	every N                  tasks whose index is a multiple of N
+//	below WAVE               waves with a smaller number, which the variable WAVE has
 package main
 
 import (
@@ -35,6 +36,7 @@ const mebibyte = 1 << 20
 var steps = map[string]func(args []string) error{
 	"print":    printWords,
 	"index":    printIndex,
+	"lines":    printLines,
 	"sleep":    sleep,
 	"allocate": allocate,
 	"write":    write,
@@ -91,20 +93,24 @@ func printIndex(args []string) error {
 	return nil
 }
 
+func printLines(args []string) error {
+	n, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	for i := range n {
+		say("task %s, line %d", os.Getenv("BATCHRUN_TASK_INDEX"), i)
+	}
+	return nil
+}
+
 func sleep(args []string) error {
 	duration, err := time.ParseDuration(args[0])
 	if err != nil {
 		return err
 	}
-	if len(args) == 3 {
-		from, err := strconv.Atoi(args[2])
-		if err != nil {
-			return err
-		}
-		index, err := strconv.Atoi(os.Getenv("BATCHRUN_TASK_INDEX"))
-		if err != nil || index < from {
-			return err
-		}
+	if meant, err := isMeant(args[1:]); err != nil || !meant {
+		return err
 	}
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
@@ -176,42 +182,49 @@ func failOnce(args []string) error {
 	return exit(args)
 }
 
-// numbers reads "3 below 1 every 2" as {code: 3, below: 1, every: 2}.
-func numbers(args []string) (map[string]int, error) {
-	numbers := map[string]int{}
-	words := append([]string{"code"}, args...)
-	for i := 0; i+1 < len(words); i += 2 {
-		n, err := strconv.Atoi(words[i+1])
-		if err != nil {
-			return nil, err
-		}
-		numbers[words[i]] = n
-	}
-	return numbers, nil
-}
-
 func exit(args []string) error {
-	numbers, err := numbers(args)
+	code, err := strconv.Atoi(args[0])
 	if err != nil {
 		return err
 	}
-	if below, ok := numbers["below"]; ok {
-		wave, err := strconv.Atoi(os.Getenv("WAVE"))
-		if err != nil {
-			return err
+	if meant, err := isMeant(args[1:]); err != nil || !meant {
+		return err
+	}
+	return exitCode(code)
+}
+
+// isMeant is whether the conditions are true of this task.
+func isMeant(conditions []string) (bool, error) {
+	for condition := range slices.Chunk(conditions, 2) {
+		if len(condition) < 2 {
+			return false, fmt.Errorf("%s what?", condition[0])
 		}
-		if wave >= below {
-			return nil
+		limit, err := strconv.Atoi(condition[1])
+		if err != nil {
+			return false, err
+		}
+		variable := "BATCHRUN_TASK_INDEX"
+		if condition[0] == "below" {
+			variable = "WAVE"
+		}
+		number, err := strconv.Atoi(os.Getenv(variable))
+		if err != nil {
+			return false, fmt.Errorf("%s: %w", variable, err)
+		}
+		var meant bool
+		switch condition[0] {
+		case "from":
+			meant = number >= limit
+		case "every":
+			meant = number%limit == 0
+		case "below":
+			meant = number < limit
+		default:
+			return false, fmt.Errorf("no such condition: %s", condition[0])
+		}
+		if !meant {
+			return false, nil
 		}
 	}
-	if every, ok := numbers["every"]; ok {
-		index, err := strconv.Atoi(os.Getenv("BATCHRUN_TASK_INDEX"))
-		if err != nil {
-			return err
-		}
-		if index%every != 0 {
-			return nil
-		}
-	}
-	return exitCode(numbers["code"])
+	return true, nil
 }
