@@ -254,19 +254,30 @@ func (s *Store) Read(ctx context.Context, a Attempt, container string) (io.ReadC
 		return nil, notFound(err)
 	}
 	log, err := gzip.NewReader(reader)
-	if errors.Is(err, io.EOF) { // nothing was logged
+	if errors.Is(err, io.EOF) && c.Bytes == 0 { // nothing was logged
 		return reader, nil
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("reading the archived log: %w", err), reader.Close())
 	}
-	return &inflated{log, reader}, nil
+	return &inflated{log, reader, c.Bytes}, nil
 }
 
-// inflated is a decompressed stream that closes what it reads from.
+// inflated is a decompressed stream that closes what it reads from. It fails where it ends early, which gzip notices only
+// within a member.
 type inflated struct {
 	*gzip.Reader
 	from io.Closer
+	left int64
+}
+
+// Read implements io.Reader.
+func (i *inflated) Read(into []byte) (int, error) {
+	n, err := i.Reader.Read(into)
+	if i.left -= int64(n); i.left > 0 && errors.Is(err, io.EOF) {
+		err = fmt.Errorf("the archive lacks %d bytes of the log: %w", i.left, io.ErrUnexpectedEOF)
+	}
+	return n, err
 }
 
 // Close implements io.Closer.

@@ -29,7 +29,7 @@ func members(texts ...string) func(string) (io.ReadCloser, error) {
 func attempt(execution, number int, pod string, start time.Time) Attempt {
 	return Attempt{Namespace: "ns", Run: "train", RunUID: "uid", Task: 7, Execution: execution, Number: number,
 		Pod: pod, PodUID: types.UID("uid of " + pod), EndTime: ptr.To(metav1.NewTime(start)),
-		Containers: []Container{{Name: "main", Bytes: 9}, {Name: "empty"}}}
+		Containers: []Container{{Name: "main", Bytes: int64(len("log of\x00" + pod))}, {Name: "empty"}}}
 }
 
 func stores(t *testing.T) map[string]*Store {
@@ -112,6 +112,30 @@ func TestWhatIsNotWholeIsNotListed(t *testing.T) {
 			g.Expect(store.Attempts(t.Context(), "uid", 7)).To(BeEmpty())
 			g.Expect(store.DeleteRun(t.Context(), "uid")).To(Succeed())
 			g.Expect(store.Runs(t.Context())).To(BeEmpty())
+		})
+	}
+}
+
+func TestALogThatLacksItsEndIsNotReadAsWhole(t *testing.T) {
+	for name, store := range stores(t) {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			a := attempt(1, 1, "a", time.Now())
+			a.Containers = []Container{{Name: "short", Bytes: 9}, {Name: "gone", Bytes: 9}}
+			g.Expect(store.Put(t.Context(), a, func(container string) (io.ReadCloser, error) {
+				if container == "gone" {
+					return members()(container)
+				}
+				return members("12345", "678")(container) // as cut between two members
+			})).To(Succeed())
+			log, err := store.Read(t.Context(), a, "short")
+			g.Expect(err).NotTo(HaveOccurred())
+			text, err := io.ReadAll(log)
+			g.Expect(err).To(MatchError(io.ErrUnexpectedEOF))
+			g.Expect(string(text)).To(Equal("12345678"))
+			g.Expect(log.Close()).To(Succeed())
+			_, err = store.Read(t.Context(), a, "gone")
+			g.Expect(err).To(HaveOccurred())
 		})
 	}
 }
