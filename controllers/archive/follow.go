@@ -110,10 +110,10 @@ func (f *follower) over() bool {
 // It returns what the log lacks.
 //
 // The API server ends a stream in the same way whether the log ended or the kubelet went away. So once the container has
-// ended it is asked again, until nothing new comes. Where nobody can tell any more, as the pod was evicted, a stream
-// that ended with its container has everything.
+// ended it is asked again, until nothing new comes, and twice where nothing ever came. Where nobody can tell any more, as
+// the pod was evicted, a stream that ended with its container has everything.
 func (f *follower) read(ctx context.Context, c *Collector) error {
-	delay, failures, whole := time.Second, 0, false
+	delay, failures, whole, silent := time.Second, 0, false, false
 	for {
 		over, before := f.over(), f.mark()
 		err := f.stream(ctx, c, !over)
@@ -126,10 +126,12 @@ func (f *follower) read(ctx context.Context, c *Collector) error {
 			return ctx.Err()
 		case errors.Is(err, errSpoolFull), errors.Is(err, errYield):
 			return err
-		case err == nil && over && f.mark() == before:
-			return c.roomFor(ctx, f.pod, func() error { return f.flush(0) })
-		case err == nil && over:
+		case err == nil && over && f.mark() != before:
 			continue
+		case err == nil && over && !silent && before == (mark{}):
+			silent = true
+		case err == nil && over:
+			return c.roomFor(ctx, f.pod, func() error { return f.flush(0) })
 		case err == nil:
 			whole, wait = true, anewAfter
 		case over && apierrors.IsNotFound(err):

@@ -176,6 +176,16 @@ var _ = Describe("The archive", func() {
 		p.readBack(run, 5)
 	})
 
+	It("asks again for a log that seems to be empty", func() {
+		const pods = 5
+		p := newPlay(Always(Succeeds), linesOf(10), files())
+		logServer.Mute(pods)
+		run := p.create("run", fmt.Sprintf(`{completions: %d}`, pods))
+		p.succeeds("run")
+		p.saysSo("run", v1alpha1.LogsStored)
+		Expect(p.readBack(run, pods)).To(HaveLen(pods))
+	})
+
 	It("leaves out the middle of a log that is too long", func() {
 		row := bytes.Repeat([]byte("0123456789abcdef"), 16)
 		p := newPlay(Always(Succeeds), func(int, int, string) Speech {

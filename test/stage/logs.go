@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -157,7 +158,10 @@ func (k *Kubelet) now(uid types.UID) (v Voice, over bool) {
 }
 
 // LogServer is the part of a kubelet that the API server reads logs from.
-type LogServer struct{ server *httptest.Server }
+type LogServer struct {
+	server *httptest.Server
+	mute   atomic.Int32
+}
 
 // ServeLogs has the API server of the suite's cluster, which has this name, read what the pods of the suite's node say.
 func ServeLogs(clusterName string) *LogServer {
@@ -166,8 +170,13 @@ func ServeLogs(clusterName string) *LogServer {
 	certificate, err := tls.LoadX509KeyPair(filepath.Join(pki, "kubelet.crt"), filepath.Join(pki, "kubelet.key"))
 	Expect(err).NotTo(HaveOccurred(), "logs need a cluster of the suite's own")
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /containerLogs/{namespace}/{pod}/{container}", serveLog)
 	s := &LogServer{server: httptest.NewUnstartedServer(mux)}
+	mux.HandleFunc("GET /containerLogs/{namespace}/{pod}/{container}", func(w http.ResponseWriter, r *http.Request) {
+		if s.mute.Add(-1) < 0 {
+			s.mute.Store(0)
+			serveLog(w, r)
+		}
+	})
 	s.server.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}, NextProtos: []string{"h2", "http/1.1"}}
 	s.server.EnableHTTP2 = true
 	s.server.StartTLS()
@@ -190,6 +199,9 @@ func ServeLogs(clusterName string) *LogServer {
 
 // Break breaks the connections over which logs are being read.
 func (s *LogServer) Break() { s.server.CloseClientConnections() }
+
+// Mute has the next answers be empty, as those of a kubelet that goes away: the API server does not tell the difference.
+func (s *LogServer) Mute(answers int) { s.mute.Store(int32(answers)) }
 
 const (
 	// pollLog is how often a log that is followed is looked at.
