@@ -17,6 +17,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/kubernetes"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -178,20 +179,27 @@ func (r *readiness) reaches(ctx context.Context) error {
 type denials struct{ any atomic.Bool }
 
 // over looks at the answers that a connection has.
-func (d *denials) over(next http.RoundTripper) http.RoundTripper {
-	return roundTripper(func(request *http.Request) (*http.Response, error) {
-		response, err := next.RoundTrip(request)
-		if err == nil && response.StatusCode == http.StatusForbidden {
-			d.any.Store(true)
-		}
-		return response, err
-	})
+func (d *denials) over(next http.RoundTripper) http.RoundTripper { return &watched{next, d} }
+
+// watched is a connection whose answers are looked at.
+type watched struct {
+	next    http.RoundTripper
+	denials *denials
 }
 
-type roundTripper func(*http.Request) (*http.Response, error)
+var _ utilnet.RoundTripperWrapper = &watched{}
 
 // RoundTrip implements http.RoundTripper.
-func (f roundTripper) RoundTrip(request *http.Request) (*http.Response, error) { return f(request) }
+func (w *watched) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := w.next.RoundTrip(request)
+	if err == nil && response.StatusCode == http.StatusForbidden {
+		w.denials.any.Store(true)
+	}
+	return response, err
+}
+
+// WrappedRoundTripper implements utilnet.RoundTripperWrapper, so that client-go can cancel requests.
+func (w *watched) WrappedRoundTripper() http.RoundTripper { return w.next }
 
 // rights are what the operator has to be allowed to do in a namespace, or in all. The policy is not in a namespace.
 func rights(namespace string) []authorizationv1.ResourceAttributes {
