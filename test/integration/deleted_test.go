@@ -6,7 +6,9 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
 	. "github.com/batchrun/batchrun/test/stage"
@@ -94,6 +96,39 @@ var _ = Describe("What a user deletes", func() {
 		Expect(CountOf(&run.Status, v1alpha1.ReasonError)).To(Equal(int32(1)))
 		Expect(CountOf(&run.Status, v1alpha1.ReasonDeleted)).To(Equal(int32(1)))
 		Expect(s.Kubelet.Started()).To(Equal(map[int]int{0: 1, 1: 1, 2: 2}))
+	})
+
+	It("a wave's Job, before its start is recorded and its pod was seen to fail: the failure is not forgotten", func() {
+		var refuses atomic.Bool
+		refuses.Store(true)
+		s := NewStageWith(Tasks{0: {Exits(1, "")}}.Script(), &Wire{
+			NoPolicy: true, // each task is a wave
+			Faults: func(r Request, _ int) *Fault {
+				if refuses.Load() && r == RequestTo("patch", v1alpha1.GroupVersion.Group, "batchruns/status") {
+					return &Fault{Code: http.StatusInternalServerError}
+				}
+				return nil
+			},
+			View: &View{Misses: func(event watch.Event) bool {
+				_, isPod := event.Object.(*corev1.Pod)
+				return isPod
+			}},
+		})
+		s.Create(`{parameters: {matrix: [{name: A, values: [u, v]}]}, retryPolicy: {backoff: {baseSeconds: 0}}}`)
+		Eventually(func(g Gomega) {
+			g.Expect(s.Jobs()).To(HaveKey(RunName + "-1"))
+			g.Expect(s.Jobs()[RunName+"-0"].Status.FailedIndexes).To(HaveValue(Equal("0")))
+		}).Should(Succeed())
+		s.DeleteJob(RunName + "-0")
+		Eventually(s.Jobs).ShouldNot(HaveKey(RunName + "-0"))
+		Expect(s.Jobs()).To(HaveLen(1))
+		refuses.Store(false)
+		s.Poke()
+		run := s.Finishes(v1alpha1.PhaseSucceeded)
+
+		Expect(Counts(run)).To(Equal([3]int32{2, 0, 1}))
+		Expect(s.Kubelet.Started()).To(Equal(map[int]int{0: 2, 1: 1}))
+		Expect(s.Jobs()).NotTo(HaveKey(RunName+"-0"), "its number is not given again")
 	})
 
 	It("a finished run's Jobs: nothing runs again", func() {
