@@ -313,10 +313,8 @@ func (c *Collector) sealLeft(ctx context.Context, a Attempt) {
 		if err := f.restore(); err != nil {
 			logf.FromContext(ctx).Error(err, "reading a log in the spool", "pod", a.Pod)
 		}
-		if f.size() > 0 {
-			f.info.Partial, f.info.Message = true, errGone.Error()+", while the operator was away"
-			t.followers = append(t.followers, f)
-		}
+		f.info.Partial, f.info.Message = true, errGone.Error()+", while the operator was away"
+		t.followers = append(t.followers, f)
 	}
 	t.attempt.Reason = string(v1alpha1.ReasonUnknown)
 	c.sealAs(ctx, t)

@@ -80,7 +80,10 @@ type remark string
 // Error implements error.
 func (r remark) Error() string { return "the kubelet says: " + string(r) }
 
-var errGone = errors.New("its pod was gone before all of its log was read")
+var (
+	errGone    = errors.New("its pod was gone before all of its log was read")
+	errRotated = errors.New("the kubelet rotated some of its log away before it was read")
+)
 
 // follower reads the log of one container.
 type follower struct {
@@ -89,6 +92,8 @@ type follower struct {
 	info Container
 	// ended is closed once the container says nothing more.
 	ended chan struct{}
+	// gap is true where the log was not read on where it broke.
+	gap bool
 
 	mutex sync.Mutex
 	// heard is when something was read last, cancel ends the present stream, full is true while it waits for the spool.
@@ -179,7 +184,7 @@ func (f *follower) stream(ctx context.Context, c *Collector, follow bool) error 
 	options := &corev1.PodLogOptions{Container: f.info.Name, Follow: follow, Timestamps: true}
 	at := f.mark()
 	if !at.Time.IsZero() {
-		options.SinceTime = &metav1.Time{Time: at.Time}
+		options.SinceTime = &metav1.Time{Time: at.since()}
 	}
 	log, err := c.Logs.Stream(ctx, f.pod.attempt.Namespace, f.pod.attempt.Pod, options)
 	if err != nil {
@@ -191,7 +196,9 @@ func (f *follower) stream(ctx context.Context, c *Collector, follow bool) error 
 	for {
 		n, err := log.Read(buffer)
 		if n > 0 {
-			if err := f.keep(ctx, c, lines.feed(buffer[:n]), lines.at); err != nil {
+			text := lines.feed(buffer[:n])
+			f.gap = f.gap || lines.gap
+			if err := f.keep(ctx, c, text, lines.at); err != nil {
 				return err
 			}
 		}
@@ -272,6 +279,8 @@ func (c *Collector) collect(ctx context.Context, t *tracked) error {
 					stop(errYield)
 				case err != nil && reading.Err() == nil:
 					f.info.Partial, f.info.Message = true, err.Error()
+				case err == nil && f.gap:
+					f.info.Partial, f.info.Message = true, errRotated.Error()
 				}
 			})
 		}

@@ -31,6 +31,7 @@ func (c *Collector) identify(ctx context.Context, t *tracked) bool {
 				c.begins(t)
 			} else {
 				c.finish(t)
+				c.known(t.attempt)
 			}
 			return wanted
 		}

@@ -2,6 +2,7 @@ package archive
 
 import (
 	"bytes"
+	"slices"
 	"time"
 )
 
@@ -18,10 +19,14 @@ const (
 type lines struct {
 	// at is up to where the log was read.
 	at mark
-	// resuming is true until something comes that was not read before; seen is how many lines of the mark's time came
-	// again.
+	// resuming is true until something comes that was not read before; seen is how many lines came again. gap is true
+	// where what came was not what was read before: the kubelet has rotated the log away meanwhile.
 	resuming bool
 	seen     int
+	gap      bool
+	// time is that of the present line, recent are the numbers of lines of the last seconds.
+	time   time.Time
+	recent []second
 
 	// stamp is the beginning of a line, up to its first space.
 	stamp []byte
@@ -31,6 +36,12 @@ type lines struct {
 	skip   int64
 	remark []byte
 	out    []byte
+}
+
+// second is a second that a log has so many lines of.
+type second struct {
+	unix  int64
+	lines int
 }
 
 type line int
@@ -96,24 +107,51 @@ func (p *lines) begin(text []byte) []byte {
 
 // start begins the line of this time.
 func (p *lines) start(at time.Time) {
-	p.within, p.skip = lineNew, 0
+	p.time, p.within, p.skip = at, lineNew, 0
 	if p.resuming {
+		later := at.After(p.at.Time)
 		switch {
-		case at.Before(p.at.Time), at.Equal(p.at.Time) && p.seen < p.at.Lines:
-			if p.within = lineOld; at.Equal(p.at.Time) {
-				p.seen++
-			}
+		case !later && p.seen < p.at.Lines:
+			p.within = lineOld
 			return
-		case at.Equal(p.at.Time) && p.at.Rest > 0:
+		case !later && p.at.Rest > 0:
 			p.resuming, p.skip = false, p.at.Rest
 			return
 		}
-		p.resuming = false
-	}
-	if !at.Equal(p.at.Time) {
-		p.at.Time, p.at.Lines = at, 0
+		p.resuming, p.gap = false, p.seen < p.at.Lines || p.at.Rest > 0
 	}
 	p.at.Rest = 0
+	if at.After(p.at.Time) {
+		p.at.Time = at
+		p.recount()
+	}
+}
+
+// end ends the present line.
+func (p *lines) end() {
+	unix := p.time.Unix()
+	if i := slices.IndexFunc(p.recent, func(s second) bool { return s.unix == unix }); i >= 0 {
+		p.recent[i].lines++
+	} else {
+		p.recent = append(p.recent, second{unix, 1})
+	}
+	switch p.within {
+	case lineOld:
+		p.seen++
+	case lineNew:
+		p.at.Rest = 0
+		p.recount()
+	}
+}
+
+// recount counts the lines that come again when the log is read on.
+func (p *lines) recount() {
+	since := p.at.since().Unix()
+	p.recent = slices.DeleteFunc(p.recent, func(s second) bool { return s.unix < since })
+	p.at.Lines = 0
+	for _, s := range p.recent {
+		p.at.Lines += s.lines
+	}
 }
 
 // add takes text of the present line, which may end with it.
@@ -129,9 +167,9 @@ func (p *lines) add(text []byte, ends bool) {
 		text = text[old:]
 		p.out = append(p.out, text...)
 		p.at.Rest += int64(len(text))
-		if ends {
-			p.at.Lines, p.at.Rest = p.at.Lines+1, 0
-		}
+	}
+	if ends && p.within != lineRemark {
+		p.end()
 	}
 }
 

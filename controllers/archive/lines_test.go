@@ -30,9 +30,10 @@ func TestALogIsReadOnWhereItBroke(t *testing.T) {
 		var times []time.Time
 		for range rapid.IntRange(0, 40).Draw(t, "lines") {
 			at = at.Add(rapid.SampledFrom([]time.Duration{0, 0, time.Nanosecond, time.Millisecond, time.Second}).Draw(t, "pause"))
+			early := rapid.SampledFrom([]time.Duration{0, 0, time.Nanosecond, time.Millisecond, disorder}).Draw(t, "early")
 			row := rapid.SliceOfN(rapid.ByteMax(255), 0, 30).Draw(t, "row")
 			rows = append(rows, append(bytes.ReplaceAll(row, []byte("\n"), []byte(" ")), '\n'))
-			times = append(times, at)
+			times = append(times, at.Add(-early))
 		}
 		if n := len(rows); n > 0 && rapid.Bool().Draw(t, "unfinished") {
 			rows[n-1] = rows[n-1][:len(rows[n-1])-1]
@@ -40,7 +41,7 @@ func TestALogIsReadOnWhereItBroke(t *testing.T) {
 		var got []byte
 		var reached mark
 		for broken := true; broken; {
-			text := stamped(rows, times, reached.Time.Truncate(time.Second))
+			text := stamped(rows, times, reached.since())
 			end := len(text)
 			if broken = rapid.Bool().Draw(t, "broken"); broken {
 				end = rapid.IntRange(0, end).Draw(t, "at")
@@ -52,6 +53,9 @@ func TestALogIsReadOnWhereItBroke(t *testing.T) {
 				from = to
 			}
 			reached = p.at
+			if p.gap {
+				t.Fatal("nothing was rotated away")
+			}
 			if len(p.remark) > 0 {
 				t.Fatalf("taken for a remark: %q", p.remark)
 			}
@@ -60,6 +64,34 @@ func TestALogIsReadOnWhereItBroke(t *testing.T) {
 			t.Fatalf("wanted %q, got %q", want, got)
 		}
 	})
+}
+
+// A kubelet shows only the last of the files that it rotates.
+func TestWhatWasRotatedAwayIsNoticed(t *testing.T) {
+	var rows [][]byte
+	var times []time.Time
+	for i := range 22 {
+		rows = append(rows, fmt.Appendf(nil, "line %d\n", i))
+		times = append(times, time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).Add(time.Duration(i)*100*time.Millisecond))
+	}
+	first := newLines(mark{})
+	first.feed(stamped(rows[:20], times[:20], time.Time{}))
+	for name, test := range map[string]struct {
+		from, to int
+		want     string
+		gap      bool
+	}{
+		"nothing":                  {0, 22, "line 20\nline 21\n", false},
+		"what was read":            {20, 22, "line 20\nline 21\n", true},
+		"some of what was not":     {21, 22, "line 21\n", true},
+		"nothing, and nothing new": {0, 20, "", false},
+	} {
+		p := newLines(first.at)
+		got := string(p.feed(stamped(rows[test.from:test.to], times[test.from:test.to], first.at.since())))
+		if got != test.want || p.gap != test.gap {
+			t.Errorf("%s was rotated away: got %q, gap %v", name, got, p.gap)
+		}
+	}
 }
 
 func TestARemarkOfTheKubeletIsNoLine(t *testing.T) {

@@ -87,14 +87,23 @@ func (s *spool) bytes() int64 {
 	return s.used
 }
 
-// mark is up to where a log was read: Lines whole lines of the time Time, and Rest bytes of one more.
+// mark is up to where a log was read. Its lines are not quite in the order of their times: a runtime takes the time of a
+// line before it waits for its turn to write it.
 type mark struct {
+	// Time is the latest time that any line has, Lines is how many whole lines were read whose time is not before since,
+	// and Rest how many bytes of one more.
 	Time  time.Time
 	Lines int   `json:",omitempty"`
 	Rest  int64 `json:",omitempty"`
 	// Cut is how many bytes were left out by then.
 	Cut int64 `json:",omitempty"`
 }
+
+// disorder is how much earlier than one before it the time of a line may be.
+const disorder = 500 * time.Millisecond
+
+// since is from when on the log is read again, to be read on. Kubelets are asked for whole seconds.
+func (m mark) since() time.Time { return m.Time.Add(-disorder).Truncate(time.Second) }
 
 func (m mark) after(other mark) bool {
 	if d := m.Time.Compare(other.Time); d != 0 {
@@ -297,6 +306,9 @@ func (l *logFile) restore() error {
 		if at.after(l.at) || l.at.Time.IsZero() {
 			l.at, l.end = at, n
 		}
+	}
+	if l.parts[2].Text > 0 && l.parts[1].Text == 0 && l.at.Cut == 0 { // it was killed as it made room
+		return errors.New("it was too long, and how much of its middle is left out is not known")
 	}
 	return nil
 }

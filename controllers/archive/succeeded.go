@@ -73,7 +73,7 @@ func (s *succeededPods) Replace(objects []any, _ string) error {
 	s.mutex.Lock()
 	if len(s.Namespaces) <= 1 { // else it does not tell of the others
 		for uid := range s.succeeded {
-			if !present[uid] {
+			if _, waits := s.recovered.Load(uid); !waits && !present[uid] {
 				delete(s.succeeded, uid)
 				delete(s.done, uid)
 			}

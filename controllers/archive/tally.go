@@ -23,7 +23,9 @@ const (
 // tally is how the logs of a run fare.
 type tally struct {
 	namespace, name string
-	state           plan.Archived
+	// begun is since when it is counted.
+	begun time.Time
+	state plan.Archived
 	// failing is what goes wrong with storing logs, since when.
 	failing string
 	since   time.Time
@@ -64,7 +66,7 @@ func (t *tally) fails(now time.Time) bool { return t.failing != "" && now.Sub(t.
 func (c *Collector) tallyOf(a Attempt) *tally {
 	t := c.runs[a.RunUID]
 	if t == nil {
-		t = &tally{namespace: a.Namespace, name: a.Run}
+		t = &tally{namespace: a.Namespace, name: a.Run, begun: time.Now()}
 		c.runs[a.RunUID] = t
 	}
 	return t
@@ -77,6 +79,16 @@ func (c *Collector) begins(t *tracked) {
 	if !t.counted {
 		t.counted = true
 		c.tallyOf(t.attempt).state.Pending++
+	}
+}
+
+// known has the run of an attempt that is stored already, if it is one, say how its logs fare: an earlier operator may not
+// have come to it.
+func (c *Collector) known(a Attempt) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	if a.RunUID != "" {
+		c.tallyOf(a)
 	}
 }
 

@@ -30,16 +30,25 @@ func (c *Collector) upload(ctx context.Context, pod types.UID) error {
 	if err != nil {
 		return err
 	}
+	if !known.Sealed {
+		return nil // it is being read anew, and comes again
+	}
 	a := known.Attempt
 	run, err := c.run(ctx, a.Namespace, a.Run, a.RunUID)
 	if err != nil {
 		return err
 	}
+	if run == nil { // what an earlier try stored of it goes too
+		if err := c.deleteStored(ctx, a); err != nil {
+			return err
+		}
+	}
 	if run == nil || !wants(run, time.Now()) {
 		c.drop(ctx, known)
 		return nil
 	}
-	if err := c.put(ctx, known); err != nil {
+	stored, err := c.put(ctx, known)
+	if err != nil {
 		if ctx.Err() == nil {
 			errorsTotal.Inc()
 			c.fails(a.RunUID, err)
@@ -48,18 +57,30 @@ func (c *Collector) upload(ctx context.Context, pod types.UID) error {
 		return err
 	}
 	if run, err = c.run(ctx, a.Namespace, a.Run, a.RunUID); err == nil && run == nil { // deleted meanwhile
-		if err := c.Store.DeleteRun(ctx, a.RunUID); err != nil {
+		if err := c.deleteStored(ctx, a); err != nil {
 			return err
 		}
 	}
 	c.recovered.Delete(pod)
-	c.succeeds(a)
+	if stored {
+		c.succeeds(a)
+	}
 	c.drop(ctx, known)
 	return nil
 }
 
-// put stores an attempt once.
-func (c *Collector) put(ctx context.Context, known state) error {
+// deleteStored deletes what is stored of the run of an attempt, if the API server does not have the run.
+func (c *Collector) deleteStored(ctx context.Context, a Attempt) error {
+	gone, err := c.lacksRun(ctx, a.Namespace, a.Run, a.RunUID)
+	if err != nil || !gone {
+		return err
+	}
+	return c.Store.DeleteRun(ctx, a.RunUID)
+}
+
+// put stores an attempt, unless it is stored: what was read first has more than what is read again later, when kubelets
+// have rotated logs away and pods are gone.
+func (c *Collector) put(ctx context.Context, known state) (stored bool, err error) {
 	a := known.Attempt
 	size := known.room()
 	ctx, cancel := context.WithTimeout(ctx, min(time.Minute+time.Duration(size/slowest)*time.Second, uploadTimeout))
@@ -69,24 +90,22 @@ func (c *Collector) put(ctx context.Context, known state) error {
 		case c.large <- struct{}{}:
 			defer func() { <-c.large }()
 		case <-ctx.Done():
-			return ctx.Err()
+			return false, ctx.Err()
 		}
 	}
-	if _, recovered := c.recovered.Load(a.PodUID); recovered {
-		stored, err := c.Store.Has(ctx, a)
-		if err != nil || stored {
-			return err // another operator may have read more of it meanwhile
-		}
+	if has, err := c.Store.Has(ctx, a); err != nil || has {
+		return false, err
 	}
 	if _, ok := c.claimed.Get(a.RunUID); !ok {
 		if err := c.Store.Claim(ctx, a.RunUID, Owner{Cluster: c.Cluster, Namespace: a.Namespace, Run: a.Run}); err != nil {
-			return fmt.Errorf("storing whose the logs are: %w", err)
+			return false, fmt.Errorf("storing whose the logs are: %w", err)
 		}
 		c.claimed.Add(a.RunUID, true)
 	}
-	return c.Store.Put(ctx, a, func(container string) (io.ReadCloser, error) {
+	err = c.Store.Put(ctx, a, func(container string) (io.ReadCloser, error) {
 		return c.spool.sealed(a.PodUID, container, known.Logs[container]).open()
 	})
+	return err == nil, err
 }
 
 // deleteRun deletes what is archived of a run that is gone.
@@ -123,8 +142,13 @@ func (c *Collector) isGone(ctx context.Context, uid types.UID) (bool, error) {
 		c.foreign.Store(uid, true)
 		return false, nil
 	}
+	return c.lacksRun(ctx, owner.Namespace, owner.Run, uid)
+}
+
+// lacksRun is true where the API server does not have a run.
+func (c *Collector) lacksRun(ctx context.Context, namespace, name string, uid types.UID) (bool, error) {
 	run := &v1alpha1.BatchRun{}
-	err = c.Live.Get(ctx, client.ObjectKey{Namespace: owner.Namespace, Name: owner.Run}, run)
+	err := c.Live.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, run)
 	if apierrors.IsNotFound(err) {
 		// An API server that does not serve the kind says the same in other words.
 		return !apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse), nil
@@ -159,6 +183,7 @@ func (c *Collector) sweepOnce(ctx context.Context) error {
 	for i := range list.Items {
 		known[list.Items[i].UID] = &list.Items[i]
 	}
+	c.forgetRuns(known)
 	archived, err := c.Store.Runs(ctx)
 	if err != nil {
 		return err
@@ -178,3 +203,17 @@ func (c *Collector) sweepOnce(ctx context.Context) error {
 	}
 	return nil
 }
+
+// forgetRuns drops what is counted of runs that are gone.
+func (c *Collector) forgetRuns(known map[types.UID]*v1alpha1.BatchRun) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	for uid, t := range c.runs {
+		if known[uid] == nil && t.state.Pending == 0 && time.Since(t.begun) > settled {
+			delete(c.runs, uid)
+		}
+	}
+}
+
+// settled is after how long a run that the cache does not have is gone, and not new.
+const settled = time.Minute

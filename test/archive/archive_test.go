@@ -334,6 +334,41 @@ var _ = Describe("An archive in S3", func() {
 		Expect(p.readBack(run, 20)).To(HaveLen(20))
 	})
 
+	It("keeps what was read first of pods that are still there, whatever operators start anew while it is dead", func() {
+		server := startS3()
+		server.Kill()
+		evicted := After(2*time.Second, NodeEvicted) // the node has no log of it then
+		p := newPlay(func(_, attempt int) Fate {
+			if attempt == 1 {
+				return evicted
+			}
+			return Succeeds
+		}, linesOf(500), S3URL(server.Address))
+		run := p.create("run", `{completions: 3, `+quick+`}`)
+		p.succeeds("run")
+		p.saysSo("run", v1alpha1.LogsNotStored)
+		pending := func() (float64, error) { return p.metric("batchrun_archive_pending") }
+		By("a new operator finds the spool of the old one")
+		p.operator.End()
+		p.startOperator()
+		Eventually(pending).Should(BeEquivalentTo(6))
+		Consistently(pending).WithTimeout(8 * time.Second).Should(BeEquivalentTo(6)) // it looks for what it does not know
+		server.Restart()
+		p.saysSo("run", v1alpha1.LogsStored, "2m")
+		Expect(p.readBack(run, 3)).To(HaveLen(6))
+
+		By("a new operator has no spool, and cannot ask what is stored")
+		server.Kill()
+		p.operator.End()
+		p.spool = GinkgoT().TempDir()
+		p.startOperator()
+		Eventually(pending, "90s").Should(BeEquivalentTo(6))
+		server.Restart()
+		Eventually(pending, "2m").Should(BeZero())
+		Expect(p.readBack(run, 3)).To(HaveLen(6))
+		Expect(p.says("run").Reason).To(Equal(v1alpha1.LogsStored))
+	})
+
 	It("does not hold up a run, and has everything in the end, where it is slow, full, or fails halfway", func() {
 		server := startS3()
 		plays, troubles := map[trouble]*play{}, map[trouble]*troubled{}

@@ -205,30 +205,34 @@ func (p *play) compare(v Voice, a archive.Attempt, container archive.Container) 
 	log, err := p.store.Read(Ctx, a, container.Name)
 	Expect(err).NotTo(HaveOccurred())
 	defer log.Close()
-	same, n, err := equal(log, p.Kubelet.Said(v, container.Name))
-	Expect(err).NotTo(HaveOccurred())
-	Expect(same).To(BeTrue(), "the log of %s in pod %s, task %d, differs after %d bytes", container.Name, v.Pod, v.Task, n)
+	n, err := compare(log, p.Kubelet.Said(v, container.Name))
+	Expect(err).NotTo(HaveOccurred(), "the log of %s in pod %s, task %d, attempt %d, of %d bytes, said from %s to %s",
+		container.Name, v.Pod, v.Task, v.Attempt, container.Bytes, a.StartTime, a.EndTime)
 	Expect(container.Bytes).To(Equal(n))
 }
 
-// equal compares two streams.
-func equal(a, b io.Reader) (same bool, n int64, err error) {
-	left, right := bufio.NewReaderSize(a, 64<<10), bufio.NewReaderSize(b, 64<<10)
+// compare fails where two streams are not the same, and returns how long they are.
+func compare(archived, said io.Reader) (n int64, err error) {
+	left, right := bufio.NewReaderSize(archived, 64<<10), bufio.NewReaderSize(said, 64<<10)
 	x, y := make([]byte, 64<<10), make([]byte, 64<<10)
 	for {
 		i, err := io.ReadFull(left, x)
 		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
-			return false, n, err
+			return n, err
 		}
 		j, err := io.ReadFull(right, y)
 		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
-			return false, n, err
+			return n, err
 		}
 		if !bytes.Equal(x[:i], y[:j]) {
-			return false, n, nil
+			same := 0
+			for same < min(i, j) && x[same] == y[same] {
+				same++
+			}
+			return n, fmt.Errorf("after %d bytes %q is archived, %q was said", n+int64(same), x[same:min(i, same+100)], y[same:min(j, same+100)])
 		}
 		if n += int64(i); i < len(x) {
-			return true, n, nil
+			return n, nil
 		}
 	}
 }
