@@ -149,12 +149,12 @@ func (k *Kubelet) voice(pod string) (Voice, bool) {
 	return Voice{}, false
 }
 
-// now is the voice of a pod as it is by now; over is true once the pod has ended.
-func (k *Kubelet) now(uid types.UID) (v Voice, over bool) {
+// now is the voice of a pod as it is at a time, which no end of it is before; over is true once the pod has ended.
+func (k *Kubelet) now(uid types.UID) (v Voice, at time.Time, over bool) {
 	k.mutex.Lock()
 	defer k.mutex.Unlock()
 	v = *k.voices[uid]
-	return v, !v.end.IsZero() || k.pods[uid] == nil
+	return v, time.Now(), !v.end.IsZero() || k.pods[uid] == nil
 }
 
 // LogServer is the part of a kubelet that the API server reads logs from.
@@ -245,8 +245,8 @@ func serveLog(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	for next := 0; ; {
-		v, over := k.now(v.UID)
-		next = v.write(w, speech, next, since, query.Get("timestamps") == "true")
+		v, at, over := k.now(v.UID)
+		next = v.write(w, speech, next, v.said(speech, at), since, query.Get("timestamps") == "true")
 		if err := http.NewResponseController(w).Flush(); err != nil || over || query.Get("follow") != "true" {
 			return
 		}
@@ -258,10 +258,10 @@ func serveLog(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// write writes the lines from next on that there are by now, and returns the one after them.
-func (v *Voice) write(w io.Writer, s Speech, next int, since time.Time, stamps bool) int {
+// write writes the lines from next on to the end, and returns the one after them.
+func (v *Voice) write(w io.Writer, s Speech, next, end int, since time.Time, stamps bool) int {
 	var out bytes.Buffer
-	for said := v.said(s, time.Now()); next < said; next++ {
+	for ; next < end; next++ {
 		at := v.timeOf(s, next)
 		if at.Before(since) {
 			continue
