@@ -178,7 +178,8 @@ func (s *Store) putJSON(ctx context.Context, key string, object any) error {
 	if err != nil {
 		return err
 	}
-	return s.bucket.WriteAll(ctx, key, text, &blob.WriterOptions{ContentType: "application/json", MaxConcurrency: parts})
+	return s.bucket.WriteAll(ctx, key, text, &blob.WriterOptions{
+		ContentType: "application/json", BufferSize: partSize, MaxConcurrency: parts})
 }
 
 func (s *Store) getJSON(ctx context.Context, key string, object any) error {
