@@ -81,7 +81,7 @@ spec:
 `, tasks, tasks, taskImage, spoken, tasks/evicted, spoken))
 		done := map[string]bool{}
 		Eventually(func(g Gomega) {
-			for _, pod := range strings.Fields(kubectl("-n", "logs", "get", "pods", "-l", "batchrun.io/wave=0", "--field-selector=status.phase=Running",
+			for pod := range strings.FieldsSeq(kubectl("-n", "logs", "get", "pods", "-l", "batchrun.io/wave=0", "--field-selector=status.phase=Running",
 				"-o", `jsonpath={range .items[*]}{.metadata.name}/{.metadata.labels['batch\.kubernetes\.io/job-completion-index']} {end}`)) {
 				name, index, _ := strings.Cut(pod, "/")
 				task, err := strconv.Atoi(index)
