@@ -418,9 +418,14 @@ func (c *Collector) slim(pod *corev1.Pod) *corev1.Pod {
 	return pod
 }
 
-// look follows the pods of the cache that there was no room for.
+// look attends pods that were postponed, and follows those of the cache that there was no room for.
 func (c *Collector) look(ctx context.Context) {
 	c.mutex.Lock()
+	for _, t := range c.pods {
+		if !t.attended && !t.queued {
+			c.schedule(ctx, t)
+		}
+	}
 	room := c.following < c.MaxFollowed
 	c.mutex.Unlock()
 	if !room {

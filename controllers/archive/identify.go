@@ -22,7 +22,7 @@ func (c *Collector) identify(ctx context.Context, t *tracked) bool {
 		wanted, err := c.attemptOf(ctx, t)
 		if err == nil && wanted && t.late {
 			if wanted, err = c.missing(ctx, t); err != nil {
-				c.postpone(ctx, t)
+				c.postpone(t, err)
 				return false
 			}
 		}
@@ -82,18 +82,13 @@ func (c *Collector) podOf(t *tracked) *corev1.Pod {
 	return t.pod
 }
 
-// postpone looks at the pod again later.
-func (c *Collector) postpone(ctx context.Context, t *tracked) {
+// postpone leaves a pod waiting: look attends it again. Its run says why.
+func (c *Collector) postpone(t *tracked, why error) {
 	c.mutex.Lock()
-	defer c.mutex.Unlock()
-	delete(c.pods, t.uid)
-	if pod := t.pod; !t.isGone() {
-		time.AfterFunc(2*listTimeout, func() {
-			if ctx.Err() == nil {
-				c.observe(ctx, pod)
-			}
-		})
-	}
+	c.tallyOf(t.attempt)
+	t.attended, t.queued = false, false
+	c.mutex.Unlock()
+	c.fails(t.attempt.RunUID, why)
 }
 
 const (

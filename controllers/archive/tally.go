@@ -40,7 +40,8 @@ type saying struct {
 }
 
 func (t *tally) says(now time.Time, waiting int) saying {
-	return saying{t.state.Incomplete, t.fails(now), t.state.Pending+waiting == 0}
+	settled := t.state.Pending+waiting == 0
+	return saying{t.state.Incomplete, !settled && t.fails(now), settled}
 }
 
 // claimedRun is the run that a pod belongs to by its labels, which anybody can write in the pod's own namespace only.
@@ -88,7 +89,7 @@ func (c *Collector) known(a Attempt) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	if a.RunUID != "" {
-		c.tallyOf(a)
+		c.tallyOf(a).failing = ""
 	}
 }
 
@@ -156,7 +157,7 @@ func (c *Collector) State(run types.UID) *plan.Archived {
 	}
 	state := t.state
 	state.Pending += c.waitingByRun()[claimedRun{t.namespace, run}]
-	if t.fails(time.Now()) {
+	if state.Pending > 0 && t.fails(time.Now()) {
 		state.Failing = t.failing
 	}
 	return &state

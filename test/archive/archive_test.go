@@ -369,6 +369,29 @@ var _ = Describe("An archive in S3", func() {
 		Expect(p.says("run").Reason).To(Equal(v1alpha1.LogsStored))
 	})
 
+	It("is asked what it has of pods that ended long ago, once it answers", func() {
+		server := startS3()
+		longAgo := func(pod *corev1.Pod) {
+			Succeeds(pod)
+			pod.Status.ContainerStatuses[0].State.Terminated.FinishedAt = metav1.NewTime(time.Now().Add(-time.Hour))
+		}
+		p := newPlay(Always(longAgo), linesOf(10), S3URL(server.Address))
+		run := p.create("run", `{completions: 3}`)
+		p.succeeds("run")
+		p.saysSo("run", v1alpha1.LogsStored)
+		p.operator.End()
+		other := p.create("other", `{completions: 2}`)
+		server.Kill()
+		p.startOperator()
+		p.succeeds("other")
+		Expect(p.saysSo("other", v1alpha1.LogsNotStored).Message).To(ContainSubstring("of 2 attempts"))
+		server.Restart()
+		p.saysSo("other", v1alpha1.LogsStored, "3m")
+		Expect(p.archived(other, 2)).To(HaveLen(2))
+		Expect(p.archived(run, 3)).To(HaveLen(3))
+		Expect(p.says("run").Reason).To(Equal(v1alpha1.LogsStored))
+	})
+
 	It("does not hold up a run, and has everything in the end, where it is slow, full, or fails halfway", func() {
 		server := startS3()
 		plays, troubles := map[trouble]*play{}, map[trouble]*troubled{}
