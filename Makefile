@@ -112,7 +112,7 @@ metrics: ## Test the alerts, and fill the dashboard, with a Prometheus that scra
 	go test ./test/metrics/... -count=1 -timeout 20m $(GINKGO_FLAGS)
 
 .PHONY: archive
-archive: ## Archive logs into files and a real S3 server, and read them back; long ones too with ARCHIVE=all, for half an hour.
+archive: ## Archive logs into files and a real S3 server, and read them back; long ones too with ARCHIVE=all, for a quarter of an hour.
 	go test ./test/archive/... -count=1 -timeout 60m $(GINKGO_FLAGS)
 
 .PHONY: fault

@@ -343,7 +343,7 @@ const (
 	// RunJobRefused: the API server refused the run's next Job.
 	RunJobRefused = "JobRefused"
 
-	// LogsStored: the logs of all attempts are archived.
+	// LogsStored: all logs that could be read are archived.
 	LogsStored = "Stored"
 	// LogsNotStored: logs cannot be stored now, which is tried again.
 	LogsNotStored = "NotStored"

@@ -42,7 +42,7 @@ func TestLogsArchived(t *testing.T) {
 	expect(t, "it has just finished", says(&Archived{Stored: 2}), "")
 	w.now = w.now.Add(settledAfter)
 	expect(t, "pending", says(&Archived{Pending: 1, Stored: 1}), "")
-	expect(t, "stored", says(&Archived{Stored: 2}), "True Stored: the logs of all attempts are archived")
+	expect(t, "stored", says(&Archived{Stored: 2}), "True Stored: all logs that could be read are archived")
 	w.now = w.now.Add(time.Hour)
 	const lost = "False Incomplete: the logs of 1 attempt are incomplete or lost, the last: pod x"
 	expect(t, "lost", says(&Archived{Stored: 1, Incomplete: 1, Lacks: "pod x"}), lost)

@@ -106,7 +106,7 @@ func (p *planner) keepArchived() {
 	case settled && p.now.Before(p.Status.CompletionTime.Add(settledAfter)):
 		p.wake(p.Status.CompletionTime.Add(settledAfter))
 	case settled:
-		p.setCondition(v1alpha1.ConditionLogsArchived, true, v1alpha1.LogsStored, "the logs of all attempts are archived")
+		p.setCondition(v1alpha1.ConditionLogsArchived, true, v1alpha1.LogsStored, "all logs that could be read are archived")
 	default:
 		p.dropCondition(v1alpha1.ConditionLogsArchived)
 	}

@@ -1,7 +1,7 @@
 // Package archive plays runs whose logs are archived, and reads them back: into files and into a real S3 server
 // (versitygw), which is killed, slow, full, or fails halfway; by operators that are killed; long logs, many short ones,
 // and those of evicted pods. It runs against a control plane without nodes, as test/integration does, whose API server
-// reads logs from a kubelet of the tests' own. ARCHIVE=all plays long ones too, for half an hour.
+// reads logs from a kubelet of the tests' own. ARCHIVE=all plays long ones too, for a quarter of an hour.
 package archive
 
 import (
