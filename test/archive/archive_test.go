@@ -12,6 +12,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -248,6 +249,22 @@ var _ = Describe("The archive", func() {
 			Expect(len(kept)).To(BeNumerically(">", 1000))
 			Expect(bytes.HasPrefix(said, kept)).To(BeTrue())
 		}
+	})
+
+	It("tells of a log that it lost as a whole while no operator was there", func() {
+		p := newPlay(Always(Runs), linesOf(3), files())
+		p.create("run", `{completions: 1}`)
+		Eventually(func() (float64, error) { return p.metric("batchrun_archive_followed") }).Should(BeEquivalentTo(1))
+		p.operator.End() // nothing of the log is written yet
+		lost := p.Kubelet.PodOf(0)
+		p.Kubelet.Turn(Always(Succeeds))
+		Expect(K8sClient.Delete(Ctx, lost)).To(Succeed())
+		Eventually(func() bool {
+			return apierrors.IsNotFound(K8sClient.Get(Ctx, client.ObjectKeyFromObject(lost), &corev1.Pod{}))
+		}).Should(BeTrue())
+		p.startOperator()
+		p.succeeds("run")
+		Expect(p.saysSo("run", v1alpha1.LogsIncomplete).Message).To(ContainSubstring("while the operator was away"))
 	})
 
 	It("has everything that 100 tasks said, of which 10% were evicted", func() {
