@@ -87,34 +87,6 @@ func (s *spool) bytes() int64 {
 	return s.used
 }
 
-// mark is up to where a log was read. Its lines are not quite in the order of their times: a runtime takes the time of a
-// line before it waits for its turn to write it.
-type mark struct {
-	// Time is the latest time that any line has, Lines is how many whole lines were read whose time is not before since,
-	// and Rest how many bytes of one more.
-	Time  time.Time
-	Lines int   `json:",omitempty"`
-	Rest  int64 `json:",omitempty"`
-	// Cut is how many bytes were left out by then.
-	Cut int64 `json:",omitempty"`
-}
-
-// disorder is how much earlier than one before it the time of a line may be.
-const disorder = 500 * time.Millisecond
-
-// since is from when on the log is read again, to be read on. Kubelets are asked for whole seconds.
-func (m mark) since() time.Time { return m.Time.Add(-disorder).Truncate(time.Second) }
-
-func (m mark) after(other mark) bool {
-	if d := m.Time.Compare(other.Time); d != 0 {
-		return d > 0
-	}
-	if m.Lines != other.Lines {
-		return m.Lines > other.Lines
-	}
-	return m.Rest > other.Rest
-}
-
 // logFile is the log of a container in the spool: gzip members, each with the mark of its end in its header. So an
 // operator that was killed leaves a log that the next one can go on with.
 //
