@@ -209,11 +209,11 @@ func (c *Collector) forgetRuns(known map[types.UID]*v1alpha1.BatchRun) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	for uid, t := range c.runs {
-		if known[uid] == nil && t.state.Pending == 0 && time.Since(t.begun) > settled {
+		if known[uid] == nil && t.state.Pending == 0 && time.Since(t.begun) > cacheDelay {
 			delete(c.runs, uid)
 		}
 	}
 }
 
-// settled is after how long a run that the cache does not have is gone, and not new.
-const settled = time.Minute
+// cacheDelay is for how long the cache may not have a run that is new.
+const cacheDelay = time.Minute
