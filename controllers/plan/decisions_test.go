@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -344,5 +346,143 @@ func TestPodsOfWavesBehindADoomedOneAreTakenAway(t *testing.T) {
 	p.dropPods()
 	if len(p.DeletePods) != 1 || p.DeletePods[0].Name != "unwanted" || len(p.DeleteJobs) != 0 {
 		t.Errorf("got %v and %v", p.DeletePods, p.DeleteJobs)
+	}
+}
+
+func TestAStoppedRunIsOverOnceAllItsTasksHaveEnded(t *testing.T) {
+	for name, test := range map[string]struct {
+		last ledger.State
+		want bool
+	}{
+		"the last task failed":  {ledger.Failed, true},
+		"the last task goes on": {ledger.Active, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := planning(2, 1, ledger.Ledger{{State: ledger.Succeeded}, {State: test.last}})
+			p.setCondition(v1alpha1.ConditionFailureTarget, true, v1alpha1.RunTasksFailed, "too many tasks failed")
+			p.Waves = []Wave{{Number: 0, Tasks: indexset.Of(0, 1)}} // its Job has not stopped yet
+			p.judge()
+			expect(t, "over", p.finished(), test.want)
+		})
+	}
+}
+
+func TestAWaveOfAQueueKeepsItsPlacesWhileItHasPods(t *testing.T) {
+	for name, test := range map[string]struct{ active, terminating, places int }{
+		"it has none":                {0, 0, 2},
+		"one goes on":                {1, 0, 0},
+		"one goes away, one goes on": {1, 1, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := planning(2, 1, ledger.Ledger{activeIn(0), activeIn(0)})
+			w := Wave{Tasks: indexset.Of(0, 1), Parallelism: 2, Queue: "a queue", Outdated: true, Active: test.active, Terminating: test.terminating}
+			expect(t, "places given back", p.holdQueued(&w, 0), test.places)
+		})
+	}
+}
+
+func TestWhatAQueueIsToGiveBackIsNotInExcess(t *testing.T) {
+	for name, test := range map[string]struct {
+		edit func(*Wave)
+		want int
+	}{
+		"it goes on":                          {func(*Wave) {}, 2},
+		"it is deleted":                       {func(w *Wave) { w.Deleting = true }, 0},
+		"it is deleted, and is of no queue":   {func(w *Wave) { w.Deleting, w.Queue = true, "" }, 2},
+		"the tasks that it has run elsewhere": {func(w *Wave) { w.Number = 1 }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := planning(4, 2, ledger.Ledger{activeIn(0), activeIn(0), activeIn(0), activeIn(0)})
+			p.spec.Parallelism = ptr.To[int32](2)
+			p.Waves = []Wave{{Tasks: indexset.Of(0, 1), Parallelism: 2}, {Tasks: indexset.Of(2, 3), Parallelism: 2, Queue: "a queue"}}
+			test.edit(&p.Waves[1])
+			expect(t, "excess", p.excess(), test.want)
+		})
+	}
+}
+
+func TestATaskOfAWaveThatTheRunDoesNotHaveIsNotAdopted(t *testing.T) {
+	p := planning(2, 0, ledger.Ledger{{}, {}})
+	p.Waves = []Wave{{Tasks: indexset.Of(1, 2)}}
+	p.adopt()
+	expect(t, "task 1", p.ledger[1].State, ledger.Active)
+	expect(t, "tasks", len(p.ledger), 2)
+}
+
+func TestTheParametersOfAnAttemptShareTheirBytes(t *testing.T) {
+	long := strings.Repeat("x", maxParametersBytes)
+	w := started(sweep("A=" + long + " B=" + long))
+	p := planning(1, 0, ledger.Ledger{{}})
+	p.Tasks, p.Status.Waves.Sweep = w.snapshot(w.fresh()).Tasks, true
+	sum := 0
+	for _, value := range p.parametersOf(0) {
+		sum += len(value)
+	}
+	expect(t, "bytes of a long value", sum > maxParametersBytes/2 && sum <= maxParametersBytes, true)
+}
+
+func TestPodsBeyondTheUnfinishedTasksAreNotActive(t *testing.T) {
+	p := planning(4, 1, ledger.Ledger{{State: ledger.Succeeded}, {State: ledger.Failed}, activeIn(0), {}})
+	p.Waves = []Wave{{Tasks: indexset.Of(0, 1, 2, 3), Active: 4, Parallelism: 4}}
+	p.report()
+	expect(t, "active", p.Status.Active, 2)
+	expect(t, "pending", p.Status.Pending, 0)
+}
+
+func TestASpecWarningIsToldOnce(t *testing.T) {
+	p := planning(1, 0, nil)
+	warn := func(message string) int {
+		p.Events, p.warnings = nil, []parameters.Warning{{Reason: v1alpha1.WarningRerunOutOfRange, Message: message}}
+		p.warn()
+		return len(p.Events)
+	}
+	expect(t, "events of the first one", warn("a"), 1)
+	expect(t, "of the same again", warn("a"), 0)
+	expect(t, "of another one", warn("b"), 1)
+}
+
+func TestCountsStayAtTheirMost(t *testing.T) {
+	p := planning(1, 1, ledger.Ledger{{State: ledger.Failed, Execution: math.MaxUint8}})
+	p.spec.Rerun = &v1alpha1.Rerun{Token: "1"}
+	p.rerun()
+	expect(t, "executions", p.ledger[0], ledger.Task{Execution: math.MaxUint8})
+
+	p = planning(1, 1, ledger.Ledger{{State: ledger.Active, Growth: math.MaxUint8}})
+	p.spec.RetryPolicy = &v1alpha1.RetryPolicy{Rules: []v1alpha1.RetryRule{{
+		Reasons: []v1alpha1.Reason{v1alpha1.ReasonOOMKilled}, Action: v1alpha1.ActionCount, Memory: &v1alpha1.MemoryGrowth{IncreasePercent: 50}}}}
+	p.fail(0, Pod{Outcome: failure(v1alpha1.ReasonOOMKilled)}, map[reason]int{})
+	expect(t, "times that the memory grew", p.ledger[0].Growth, math.MaxUint8)
+}
+
+func TestRetriesAndFirstAttemptsStartTogether(t *testing.T) {
+	p := planning(2, 1, ledger.Ledger{{Failures: 1}, {}})
+	p.start()
+	expect(t, "waves", len(p.Start), 2)
+}
+
+func TestRoomIsForTheHighestWavesFirst(t *testing.T) {
+	active := ledger.Ledger{activeIn(0), activeIn(0), activeIn(0), activeIn(1), activeIn(1), activeIn(1)}
+	for name, test := range map[string]struct {
+		edit func(*planner)
+		// want is the parallelism of both waves.
+		want [2]int
+	}{
+		"some is left for both":                       {func(*planner) {}, [2]int{2, 3}},
+		"a pod of a Job that is gone takes some":      {func(p *planner) { p.Leaving, p.ledger = []int{7}, append(p.ledger, activeIn(7)) }, [2]int{1, 3}},
+		"a new wave takes some":                       {func(p *planner) { p.Start = []NewWave{{Parallelism: 2}} }, [2]int{1, 2}},
+		"pods that are not wanted any more take some": {func(p *planner) { p.Waves[0].Active = 2 }, [2]int{1, 3}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := planning(6, 2, active)
+			p.spec.Parallelism = ptr.To[int32](5)
+			p.Waves = []Wave{{Number: 0, Tasks: indexset.Of(0, 1, 2), Parallelism: 1}, {Number: 1, Tasks: indexset.Of(3, 4, 5), Parallelism: 1}}
+			test.edit(p)
+			p.hold()
+			got := [2]int{p.Waves[0].Parallelism, p.Waves[1].Parallelism}
+			for _, adjustment := range p.Adjust {
+				got[adjustment.Wave.Number] = adjustment.Parallelism
+			}
+			expect(t, "parallelism", got, test.want)
+		})
 	}
 }

@@ -310,7 +310,7 @@ func Make(s Snapshot, now time.Time) *Plan {
 	p.hold()
 	p.clean()
 	p.report()
-	if len(p.DeleteJobs)+len(p.DeletePods) > 0 { // no event tells of a delete that did not reach the API server
+	if len(p.DeleteJobs) > 0 || len(p.DeletePods) > 0 { // no event tells of a delete that did not reach the API server
 		p.wake(p.now.Add(leavingInterval))
 	}
 	return &p.Plan
