@@ -126,6 +126,8 @@ func TestReason(t *testing.T) {
 			podWith(failed, deletedAt(5), observed(1), container("main", exited(143, "Error", "", 6))), v1alpha1.ReasonError, false},
 		"a container that ended when its kubelet knew of the deletion was told to": {
 			podWith(failed, deletedAt(5), observed(2), container("main", exited(1, "Error", "", 5))), v1alpha1.ReasonDeleted, false},
+		"so was one whose kubelet does not tell what it knew": {
+			podWith(failed, deletedAt(5), observed(0), container("main", exited(143, "Error", "", 6))), v1alpha1.ReasonDeleted, false},
 		"so was one that has not ended by what its kubelet knew before the deletion": {
 			podWith(running, deletedAt(5), observed(1), container("main", exited(1, "Error", "", 5)), container("b", runs())),
 			v1alpha1.ReasonDeleted, false},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -151,6 +152,22 @@ func TestExpandRefuses(t *testing.T) {
 				t.Errorf("got %v\nwant %v: %s", err, test.kind, test.message)
 			}
 		})
+	}
+}
+
+func TestAsManyTasksAsCanBe(t *testing.T) {
+	all := make([]v1alpha1.Combination, v1alpha1.MaxTasks)
+	for i := range all {
+		all[i] = v1alpha1.Combination{"A": strconv.Itoa(i)}
+	}
+	for name, p := range map[string]*v1alpha1.Parameters{
+		"a matrix": {Matrix: []v1alpha1.Parameter{{Name: "A", Range: &v1alpha1.Range{Start: 1, End: v1alpha1.MaxTasks}}}},
+		"items":    {Items: all},
+	} {
+		e, err := Expand(p)
+		if err != nil || e.Len() != v1alpha1.MaxTasks {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
