@@ -44,7 +44,7 @@ func newLease(config *rest.Config, namespace string) (*lease, error) {
 	if err != nil {
 		return nil, err
 	}
-	config = rest.AddUserAgent(config, "leader-election")
+	config = rest.AddUserAgent(rest.CopyConfig(config), "leader-election")
 	config.Timeout = renewDeadline / 2 // one request that hangs does not cost the lease
 	clientset, err := kubernetes.NewForConfig(config)
 	if err != nil {

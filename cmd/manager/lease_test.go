@@ -9,6 +9,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/utils/ptr"
@@ -38,6 +39,17 @@ func (s *stopped) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, 
 		return nil, nil, ctx.Err()
 	}
 	return s.Interface.Get(ctx)
+}
+
+// A timeout would end each watch of the operator's caches.
+func TestTheTimeoutOfTheLeaseIsForItsRequestsOnly(t *testing.T) {
+	config := &rest.Config{UserAgent: "operator"}
+	if _, err := newLease(config, "batchrun-system"); err != nil {
+		t.Fatal(err)
+	}
+	if config.Timeout != 0 || config.UserAgent != "operator" {
+		t.Errorf("other requests of %s have a timeout of %v", config.UserAgent, config.Timeout)
+	}
 }
 
 func TestLeaseIsGivenBackByItsHolder(t *testing.T) {
