@@ -94,6 +94,9 @@ type request struct {
 	ResponseStatus struct{ Code int }
 	RequestURI     string
 	Annotations    map[string]string
+	Stage          string
+	// RequestReceivedTimestamp is when it was asked, StageTimestamp when it came to this stage.
+	RequestReceivedTimestamp, StageTimestamp time.Time
 }
 
 // operatorRequests are the requests that the operator made so far; none where there is no audit log.
@@ -134,6 +137,19 @@ func deniedRequests() []string {
 	}
 	slices.Sort(denied)
 	return slices.Compact(denied)
+}
+
+// shortWatches are the operator's watches that lasted for less than 10 seconds. A restart of the operator or of the API
+// server makes a few of them; client-go and the API server end a watch after 5 minutes or more.
+func shortWatches() []string {
+	GinkgoHelper()
+	var short []string
+	for _, r := range operatorRequests() {
+		if lasted := r.StageTimestamp.Sub(r.RequestReceivedTimestamp); r.Verb == "watch" && r.Stage == "ResponseComplete" && lasted < 10*time.Second {
+			short = append(short, fmt.Sprintf("%s after %v", r.ObjectRef.Resource, lasted))
+		}
+	}
+	return short
 }
 
 // writesIn are the operator's writes in a namespace, such as "create jobs".

@@ -91,6 +91,8 @@ var _ = SynchronizedAfterSuite(func() {}, func() {
 		return
 	}
 	Expect(deniedRequests()).To(BeEmpty(), "requests of the operator that its role does not allow")
+	watches := shortWatches()
+	Expect(len(watches)).To(BeNumerically("<", 100), "watches of the operator that ended soon: %v", watches)
 	Expect(wrongStatuses()).To(BeEmpty(), "statuses that are wrong")
 })
 
