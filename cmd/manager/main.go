@@ -198,6 +198,7 @@ func run(o options) error {
 	metrics.RegisterRESTClientMetrics(metrics.MetricRequestLatency, metrics.MetricRateLimiterLatency)
 	denied := &denials{}
 	config.Wrap(denied.over)
+	config.Wrap(rewatch)
 	ctx := ctrl.SetupSignalHandler()
 	flush, err := trace(ctx, config, o)
 	if err != nil {
