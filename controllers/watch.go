@@ -32,6 +32,13 @@ const maxGoneJobs = 1000
 // maxAdjusted bounds the Jobs whose generations are remembered, some bytes each: those that the cache may be behind of.
 const maxAdjusted = 5000
 
+// A look that failed is taken again after retryBase, and each time later up to retryMax: where the API server was away for
+// long, runs go on soon after it is back. controller-runtime's own limit is a quarter of an hour.
+const (
+	retryBase = 5 * time.Millisecond
+	retryMax  = 30 * time.Second
+)
+
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
 // SetupWithManager registers the reconciler and what it watches: runs, their Jobs and their pods.
@@ -60,6 +67,7 @@ func (r *BatchRunReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Mana
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: concurrency,
 			ReconciliationTimeout:   reconciliationTimeout,
+			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](retryBase, retryMax),
 		}).
 		Complete(r)
 }

@@ -11,9 +11,12 @@ import (
 )
 
 const (
-	// convergence is how long after the return of the control plane all runs have finished. client-go waits longer each time
-	// that it looks in vain for an API server, up to a minute, and forgets that after two minutes: hence a cluster for each fault.
-	convergence = time.Minute
+	// convergence is how long after the return of the control plane all runs have finished. Where the Job controller lives
+	// through it, it may look for the API server only a minute later: client-go waits longer each time that it looks in vain.
+	convergence = 2 * time.Minute
+	// delay is how long after the return, and after the end of its Jobs, the operator has finished a run: it tries again what
+	// failed every half a minute at least.
+	delay = 40 * time.Second
 	// moreGoroutines and moreMemory are how much more than before the operator may have once it has nothing to do.
 	moreGoroutines = 20
 	moreMemory     = 64 << 10 // kB
@@ -63,6 +66,9 @@ var _ = Describe("A control plane of which parts are killed under load, kept awa
 			stop()
 			load.ends(convergence)
 			AddReportEntry("seconds until all runs had finished", time.Since(back).Seconds())
+			latest := load.delay(back)
+			AddReportEntry("most seconds of a run after its Jobs", latest.Seconds())
+			Expect(latest).To(BeNumerically("<", delay))
 			AddReportEntry("runs", load.total())
 
 			Expect(operator.Alive()).To(BeTrue(), operator.Tail)

@@ -12,11 +12,13 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/batchrun/batchrun/api/v1alpha1"
 	. "github.com/batchrun/batchrun/test/stage"
@@ -201,6 +203,32 @@ func (l *load) ends(within time.Duration) {
 			Expect(l.of(run.Name, task)).To(HaveLen(attempts), "attempts of task %d of %s", task, run.Name)
 		}
 	}
+}
+
+// delay is how long it took at most to finish a run after its Jobs had ended and the control plane was back.
+func (l *load) delay(back time.Time) time.Duration {
+	GinkgoHelper()
+	var jobs batchv1.JobList
+	Expect(l.scene.Client.List(Ctx, &jobs, client.InNamespace(l.scene.Namespace))).To(Succeed())
+	since := map[string]time.Time{}
+	for _, job := range jobs.Items {
+		ended := back
+		for _, condition := range job.Status.Conditions {
+			if condition.LastTransitionTime.After(ended) {
+				ended = condition.LastTransitionTime.Time
+			}
+		}
+		if name := job.Labels[v1alpha1.LabelRun]; ended.After(since[name]) {
+			since[name] = ended
+		}
+	}
+	var most time.Duration
+	for name, run := range l.scene.History.Latest() {
+		if ended, known := since[name]; known {
+			most = max(most, run.Status.CompletionTime.Sub(ended))
+		}
+	}
+	return most
 }
 
 func (l *load) of(run string, task int) []types.UID {
