@@ -8,7 +8,7 @@ import (
 )
 
 // rewatchInterval is how long a watch that was not answered waits before it is asked for again.
-const rewatchInterval = time.Second
+const rewatchInterval = 2 * time.Second
 
 // rewatching is a connection that asks for a watch until it is answered. client-go's caches, whose watches they are, wait
 // longer after each error, up to a minute: the operator would see nothing for as long after the API server is back.

@@ -34,8 +34,8 @@ func TestAWatchIsAskedForUntilItIsAnswered(t *testing.T) {
 		asked   int
 		took    time.Duration
 	}{
-		"a watch":                    {"/api/v1/pods?watch=true", time.Hour, nil, 31, 30 * time.Second},
-		"a watch that is not wanted": {"/api/v1/pods?watch=true", 5500 * time.Millisecond, errAway, 6, 5500 * time.Millisecond},
+		"a watch":                    {"/api/v1/pods?watch=true", time.Hour, nil, 16, 30 * time.Second},
+		"a watch that is not wanted": {"/api/v1/pods?watch=true", 5500 * time.Millisecond, errAway, 3, 5500 * time.Millisecond},
 		"a list":                     {"/api/v1/pods", time.Hour, errAway, 1, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
