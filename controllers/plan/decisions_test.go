@@ -2,6 +2,7 @@ package plan
 
 import (
 	"math"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -483,6 +484,68 @@ func TestRoomIsForTheHighestWavesFirst(t *testing.T) {
 				got[adjustment.Wave.Number] = adjustment.Parallelism
 			}
 			expect(t, "parallelism", got, test.want)
+		})
+	}
+}
+
+func TestWavesThatStartAtOnceShareTheRoom(t *testing.T) {
+	const n, atOnce = 100, 50
+	items := make([]v1alpha1.Combination, n) // so long that not many fit into a wave
+	for i := range items {
+		items[i] = v1alpha1.Combination{"A": strconv.Itoa(i) + strings.Repeat("x", 1000)}
+	}
+	sweep := &v1alpha1.Parameters{Items: items}
+	table, err := parameters.NewTable([]*v1alpha1.Parameters{sweep}, sweep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := planning(n, 0, make(ledger.Ledger, n))
+	p.Tasks, p.Status.Waves.Sweep, p.Packing, p.MaxParallelism = table, true, Packing{OK: true}, atOnce
+	p.start()
+	sum := 0
+	for _, wave := range p.Start {
+		sum += wave.Parallelism
+	}
+	expect(t, "several waves", len(p.Start) > 1, true)
+	expect(t, "at once", sum, atOnce)
+}
+
+func TestAWaveIsNarrowedWhereItWouldStartWhatItIsNotTo(t *testing.T) {
+	for name, test := range map[string]struct {
+		active, terminating int
+		// want is the parallelism that it gets, and whether it is suspended; none where it stays.
+		want []Adjustment
+	}{
+		"it has no pod":                      {0, 0, []Adjustment{{Parallelism: 1, Suspend: true}}},
+		"it has a pod, and one goes away":    {1, 1, []Adjustment{{Parallelism: 1}}},
+		"it has a pod for each of its tasks": {2, 1, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := planning(3, 1, ledger.Ledger{activeIn(0), {State: ledger.Failed}, activeIn(0)})
+			p.Waves = []Wave{{Tasks: indexset.Of(0, 1, 2), Parallelism: 3, Active: test.active, Terminating: test.terminating, Pods: []Pod{{Task: 0}}}}
+			p.hold()
+			expect(t, "adjustments", len(p.Adjust), len(test.want))
+			for i := range min(len(p.Adjust), len(test.want)) {
+				expect(t, "parallelism", p.Adjust[i].Parallelism, test.want[i].Parallelism)
+				expect(t, "suspended", p.Adjust[i].Suspend, test.want[i].Suspend)
+			}
+		})
+	}
+}
+
+func TestAWaveOfAQueueWithoutTasksIsDeletedWithItsPods(t *testing.T) {
+	for name, test := range map[string]struct {
+		state ledger.State
+		want  int
+	}{
+		"it has another task": {ledger.Active, 1},
+		"it has none":         {ledger.Failed, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := planning(2, 1, ledger.Ledger{{State: ledger.Failed}, {State: test.state, Wave: activeIn(0).Wave}})
+			p.Waves = []Wave{{Tasks: indexset.Of(0, 1), Queue: "a queue", Pods: []Pod{{Task: 0}}}}
+			p.dropPods()
+			expect(t, "pods to delete", len(p.DeletePods), test.want)
 		})
 	}
 }
