@@ -18,10 +18,16 @@ import (
 // module is the path of the project's Go module.
 const module = "github.com/batchrun/batchrun"
 
+// built are the paths of the programs that the suite has built, by their folders.
+var built = map[string]string{}
+
 // Build builds a program of a folder such as cmd/manager, and returns its path. It is gone when the suite is.
 func Build(folder string) string {
 	GinkgoHelper()
-	return BuildTool(module + "/" + folder)
+	if built[folder] == "" {
+		built[folder] = BuildTool(module + "/" + folder)
+	}
+	return built[folder]
 }
 
 // BuildTool builds a program of any package; the flags of go build may name another go.mod.
