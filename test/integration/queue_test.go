@@ -185,6 +185,7 @@ func inPhase(s *Stage, phase v1alpha1.Phase) *v1alpha1.BatchRun {
 }
 
 var _ = Describe("A run in a queue of Kueue", func() {
+	BeforeEach(NeedPolicies) // they play Kueue's webhook
 	BeforeEach(TrustPolicy)
 
 	It("waits, says why, and runs once it is admitted", func() {
