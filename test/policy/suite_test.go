@@ -13,6 +13,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/version"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -44,6 +46,7 @@ func (w *warningList) HandleWarningHeader(_ int, _, text string) { *w = append(*
 
 var _ = BeforeSuite(func() {
 	SetUp("policy")
+	skipBefore("1.35")
 	install("nrp")
 	install("jobs")
 	DeferCleanup(func() {
@@ -75,6 +78,22 @@ var _ = BeforeSuite(func() {
 		g.Expect(auditable).To(Equal(before + 1))
 	}, PropagateTime).Should(Succeed())
 })
+
+// skipBefore skips the suite where Kubernetes is older than the rules need, and expects that it refuses them then.
+func skipBefore(oldest string) {
+	GinkgoHelper()
+	clientset, err := kubernetes.NewForConfig(Cfg)
+	Expect(err).NotTo(HaveOccurred())
+	server, err := clientset.Discovery().ServerVersion()
+	Expect(err).NotTo(HaveOccurred())
+	if version.MustParseGeneric(server.GitVersion).AtLeast(version.MustParseGeneric(oldest)) {
+		return
+	}
+	out, err := Kubectl("", "apply", "--server-side", "--dry-run=server", "-k", rulesFolder("nrp"))
+	Expect(err).To(HaveOccurred())
+	Expect(out).To(ContainSubstring("undeclared reference to 'flatten'"))
+	Skip("the site rules need Kubernetes " + oldest)
+}
 
 // Once for all, because the API server takes long for its metrics.
 var _ = AfterSuite(func() {
