@@ -499,15 +499,26 @@ func TestWavesThatStartAtOnceShareTheRoom(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := planning(n, 0, make(ledger.Ledger, n))
-	p.Tasks, p.Status.Waves.Sweep, p.Packing, p.MaxParallelism = table, true, Packing{OK: true}, atOnce
-	p.start()
-	sum := 0
-	for _, wave := range p.Start {
-		sum += wave.Parallelism
+	for name, test := range map[string]struct{ ended, carried int }{
+		"they carry what starts at once": {0, atOnce},
+		"and what starts soon":           {atOnce, 64},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := planning(n, 0, make(ledger.Ledger, n))
+			p.Tasks, p.Status.Waves.Sweep, p.Packing, p.MaxParallelism = table, true, Packing{OK: true}, atOnce
+			p.LastStep.At = epoch.Add(-Lookahead)
+			p.Status.PodStates = []v1alpha1.PodState{{State: v1alpha1.ReasonCompleted, Count: int32(test.ended)}}
+			p.start()
+			sum, carried := 0, 0
+			for _, wave := range p.Start {
+				sum += wave.Parallelism
+				carried += wave.Tasks.Len()
+			}
+			expect(t, "several waves", len(p.Start) > 1, true)
+			expect(t, "at once", sum, atOnce)
+			expect(t, "carried", carried, test.carried)
+		})
 	}
-	expect(t, "several waves", len(p.Start) > 1, true)
-	expect(t, "at once", sum, atOnce)
 }
 
 func TestAWaveIsNarrowedWhereItWouldStartWhatItIsNotTo(t *testing.T) {
