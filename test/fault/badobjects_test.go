@@ -107,7 +107,7 @@ func createRun(namespace string, spec map[string]any) *unstructured.Unstructured
 	run.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("BatchRun"))
 	run.SetNamespace(namespace)
 	run.SetName(RunName)
-	Expect(K8sClient.Create(Ctx, run)).To(Succeed())
+	Expect(Insist(func() error { return client.IgnoreAlreadyExists(K8sClient.Create(Ctx, run)) })).To(Succeed())
 	return run
 }
 
@@ -210,7 +210,7 @@ func playBad(good map[string]any, play func(s *Stage, good map[string]any, b Bad
 				By(b.String() + ", in namespace " + s.Namespace)
 				s.Kubelet.Turn(Always(Runs))
 				play(s, good, b)
-				Expect(K8sClient.Delete(Ctx, s.Get())).To(Succeed())
+				Expect(Insist(func() error { return client.IgnoreNotFound(K8sClient.Delete(Ctx, s.Get())) })).To(Succeed())
 				Eventually(func(g Gomega) { gone(g, s) }).Should(Succeed(), b.String)
 			}
 		})

@@ -130,7 +130,7 @@ func (s *Stage) Key() client.ObjectKey {
 func (s *Stage) Get() *v1alpha1.BatchRun {
 	GinkgoHelper()
 	run := &v1alpha1.BatchRun{}
-	Expect(K8sClient.Get(Ctx, s.Key(), run)).To(Succeed())
+	Expect(Insist(func() error { return K8sClient.Get(Ctx, s.Key(), run) })).To(Succeed())
 	return run
 }
 
@@ -145,7 +145,7 @@ func (s *Stage) Patch(spec string) {
 func (s *Stage) Merge(change []byte) {
 	GinkgoHelper()
 	run := &v1alpha1.BatchRun{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: RunName}}
-	Expect(K8sClient.Patch(Ctx, run, client.RawPatch(types.MergePatchType, change))).To(Succeed())
+	Expect(Insist(func() error { return K8sClient.Patch(Ctx, run, client.RawPatch(types.MergePatchType, change)) })).To(Succeed())
 }
 
 // Forward puts the operator's clock forward, and lets it look.
