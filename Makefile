@@ -125,7 +125,7 @@ fuzz: ## Fuzz each target for FUZZTIME, by default 10s.
 
 MUTATED ?= plan indexset ledger logtail outcome parameters
 .PHONY: mutation
-mutation: ## Change the pure packages of MUTATED in many small ways, and see whether tests notice; for hours.
+mutation: ## Change the pure packages of MUTATED in many small ways, and see whether tests notice; for half an hour.
 	for package in $(MUTATED); do GOFLAGS="-skip=TestStatusSize -vet=off" RAPID_CHECKS=30 RAPID_NOFAILFILE=true \
 		go tool -modfile=$(CURDIR)/hack/tools/mutation/go.mod gremlins unleash --workers 1 --timeout-coefficient 6 \
 		--threshold-efficacy 85 ./controllers/$$package; done
