@@ -121,7 +121,7 @@ func Insist(do func() error) (err error) {
 	GinkgoHelper()
 	Eventually(func() bool {
 		err = do()
-		return unanswered(err)
+		return apierrors.IsTimeout(err) || apierrors.IsServerTimeout(err) || apierrors.IsServiceUnavailable(err) || apierrors.IsTooManyRequests(err)
 	}).WithTimeout(5*time.Minute).Should(BeFalse(), func() string { return err.Error() })
 	return err
 }

@@ -144,8 +144,14 @@ func (s *Stage) Patch(spec string) {
 
 func (s *Stage) Merge(change []byte) {
 	GinkgoHelper()
+	Expect(s.TryMerge(change)).To(Succeed())
+}
+
+// TryMerge merges a change that the API server may refuse into the run.
+func (s *Stage) TryMerge(change []byte) error {
+	GinkgoHelper()
 	run := &v1alpha1.BatchRun{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: RunName}}
-	Expect(Insist(func() error { return K8sClient.Patch(Ctx, run, client.RawPatch(types.MergePatchType, change)) })).To(Succeed())
+	return Insist(func() error { return K8sClient.Patch(Ctx, run, client.RawPatch(types.MergePatchType, change)) })
 }
 
 // Forward puts the operator's clock forward, and lets it look.
