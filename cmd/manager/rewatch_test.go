@@ -23,7 +23,7 @@ func (a *away) RoundTrip(*http.Request) (*http.Response, error) {
 	if time.Now().Before(a.until) {
 		return nil, errAway
 	}
-	return &http.Response{StatusCode: http.StatusOK}, nil
+	return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
 }
 
 func TestAWatchIsAskedForUntilItIsAnswered(t *testing.T) {
@@ -44,7 +44,10 @@ func TestAWatchIsAskedForUntilItIsAnswered(t *testing.T) {
 				server := &away{until: start.Add(30 * time.Second)}
 				ctx, cancel := context.WithTimeout(t.Context(), test.timeout)
 				defer cancel()
-				_, err := rewatch(server).RoundTrip(httptest.NewRequestWithContext(ctx, http.MethodGet, test.target, nil))
+				response, err := rewatch(server).RoundTrip(httptest.NewRequestWithContext(ctx, http.MethodGet, test.target, nil))
+				if err == nil {
+					defer response.Body.Close()
+				}
 				if took := time.Since(start); !errors.Is(err, test.err) || server.asked != test.asked || took != test.took {
 					t.Errorf("%v after %d requests and %v", err, server.asked, took)
 				}
