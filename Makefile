@@ -8,11 +8,11 @@ CRD := config/crd/bases/batchrun.io_batchruns.yaml
 REFERENCE := docs/reference/batchrun.md
 IMG ?= ghcr.io/batchrun/batchrun:latest
 KUBECTL ?= kubectl
-GOLANGCI_LINT := go tool -modfile=$(CURDIR)/hack/tools/golangci-lint/go.mod golangci-lint
-HELM := go tool -modfile=$(CURDIR)/hack/tools/helm/go.mod helm
+GOLANGCI_LINT := go tool -modfile="$(CURDIR)/hack/tools/golangci-lint/go.mod" golangci-lint
+HELM := go tool -modfile="$(CURDIR)/hack/tools/helm/go.mod" helm
 CHART := config/chart
-KO := go tool -modfile=$(CURDIR)/hack/tools/ko/go.mod ko
-ACTIONLINT := go tool -modfile=$(CURDIR)/hack/tools/actionlint/go.mod actionlint
+KO := go tool -modfile="$(CURDIR)/hack/tools/ko/go.mod" ko
+ACTIONLINT := go tool -modfile="$(CURDIR)/hack/tools/actionlint/go.mod" actionlint
 CONTROLLER_GEN := go tool controller-gen
 LOCAL := go -C hack/local run .
 GINKGO_FLAGS := -ginkgo.fail-on-empty -ginkgo.no-color
@@ -48,8 +48,8 @@ build: ## Build the operator into bin/.
 .PHONY: image
 image: ## Build the operator's image for amd64 and arm64, an OCI image layout, into bin/image; no Docker, no registry.
 	rm -rf bin/image
-	base=$$(go -C hack/tools/ko run ./base $(CURDIR)/bin/ko linux/amd64 linux/arm64) && \
-		KOCACHE=$(CURDIR)/bin/ko KO_DEFAULTBASEIMAGE=$$base KO_DOCKER_REPO=$(firstword $(subst :, ,$(IMG))) \
+	base=$$(go -C hack/tools/ko run ./base "$(CURDIR)/bin/ko" linux/amd64 linux/arm64) && \
+		KOCACHE="$(CURDIR)/bin/ko" KO_DEFAULTBASEIMAGE="$$base" KO_DOCKER_REPO=$(firstword $(subst :, ,$(IMG))) \
 		$(KO) build --bare --push=false --oci-layout-path=bin/image --image-user=65532 --sbom=none ./cmd/manager
 
 .PHONY: plugin
@@ -127,7 +127,7 @@ MUTATED ?= plan indexset ledger logtail outcome parameters
 .PHONY: mutation
 mutation: ## Change the pure packages of MUTATED in many small ways, and see whether tests notice; for half an hour.
 	for package in $(MUTATED); do GOFLAGS="-skip=TestStatusSize -vet=off" RAPID_CHECKS=30 RAPID_NOFAILFILE=true \
-		go tool -modfile=$(CURDIR)/hack/tools/mutation/go.mod gremlins unleash --workers 1 --timeout-coefficient 6 \
+		go tool -modfile="$(CURDIR)/hack/tools/mutation/go.mod" gremlins unleash --workers 1 --timeout-coefficient 6 \
 		--threshold-efficacy 85 ./controllers/$$package; done
 
 .PHONY: e2e
