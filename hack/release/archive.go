@@ -41,7 +41,10 @@ func tarball(members []member, at time.Time) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return out.Bytes(), archive.Close()
+	if err := archive.Close(); err != nil { // it writes the end
+		return nil, err
+	}
+	return out.Bytes(), nil
 }
 
 func tarGz(members []member, at time.Time) ([]byte, error) {
@@ -57,7 +60,10 @@ func tarGz(members []member, at time.Time) ([]byte, error) {
 	if _, err := compressed.Write(plain); err != nil {
 		return nil, err
 	}
-	return out.Bytes(), compressed.Close()
+	if err := compressed.Close(); err != nil { // it writes the end
+		return nil, err
+	}
+	return out.Bytes(), nil
 }
 
 func zipped(members []member, at time.Time) ([]byte, error) {
@@ -72,7 +78,10 @@ func zipped(members []member, at time.Time) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return out.Bytes(), archive.Close()
+	if err := archive.Close(); err != nil { // it writes the end
+		return nil, err
+	}
+	return out.Bytes(), nil
 }
 
 // untarGz reads the files of an archive.
