@@ -49,7 +49,7 @@ build: ## Build the operator into bin/.
 image: ## Build the operator's image for amd64 and arm64, an OCI image layout, into bin/image; no Docker, no registry.
 	rm -rf bin/image
 	base=$$(go -C hack/tools/ko run ./base "$(CURDIR)/bin/ko" linux/amd64 linux/arm64) && \
-		KOCACHE="$(CURDIR)/bin/ko" KO_DEFAULTBASEIMAGE="$$base" KO_DOCKER_REPO=$(firstword $(subst :, ,$(IMG))) \
+		TZ=UTC KOCACHE="$(CURDIR)/bin/ko" KO_DEFAULTBASEIMAGE="$$base" KO_DOCKER_REPO=$(firstword $(subst :, ,$(IMG))) \
 		$(KO) build --bare --push=false --oci-layout-path=bin/image --image-user=65532 --sbom=none ./cmd/manager
 
 .PHONY: plugin

@@ -206,5 +206,8 @@ func (r *rootfs) layer() ([]byte, error) {
 			return nil, fmt.Errorf("%s: %w", file, err)
 		}
 	}
-	return buf.Bytes(), w.Close()
+	if err := w.Close(); err != nil { // it writes the end
+		return nil, err
+	}
+	return buf.Bytes(), nil
 }
