@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	jsonpatch "github.com/evanphx/json-patch/v5"
 	. "github.com/onsi/ginkgo/v2"
@@ -107,8 +108,30 @@ func createRun(namespace string, spec map[string]any) *unstructured.Unstructured
 	run.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("BatchRun"))
 	run.SetNamespace(namespace)
 	run.SetName(RunName)
-	Expect(Insist(func() error { return client.IgnoreAlreadyExists(K8sClient.Create(Ctx, run)) })).To(Succeed())
+	Expect(insist(func(again bool) error {
+		err := K8sClient.Create(Ctx, run)
+		if again {
+			err = client.IgnoreAlreadyExists(err)
+		}
+		return err
+	})).To(Succeed())
 	return run
+}
+
+// insist does again what the API server did not answer in time, as other specs of 1 MB keep it busy, and returns its answer.
+func insist(do func(again bool) error) error {
+	GinkgoHelper()
+	err := do(false)
+	if apierrors.IsTimeout(err) {
+		Eventually(func() bool { err = do(true); return apierrors.IsTimeout(err) }).WithTimeout(5 * time.Minute).Should(BeFalse())
+	}
+	return err
+}
+
+// merge merges a change into the run.
+func merge(s *Stage, change []byte) error {
+	GinkgoHelper()
+	return insist(func(bool) error { return s.TryMerge(change) })
 }
 
 // accepted are those that the API server lets pass. It says of all others which field is wrong.
@@ -210,7 +233,14 @@ func playBad(good map[string]any, play func(s *Stage, good map[string]any, b Bad
 				By(b.String() + ", in namespace " + s.Namespace)
 				s.Kubelet.Turn(Always(Runs))
 				play(s, good, b)
-				Expect(Insist(func() error { return client.IgnoreNotFound(K8sClient.Delete(Ctx, s.Get())) })).To(Succeed())
+				run := s.Get()
+				Expect(insist(func(again bool) error {
+					err := K8sClient.Delete(Ctx, run)
+					if again {
+						err = client.IgnoreNotFound(err)
+					}
+					return err
+				})).To(Succeed())
 				Eventually(func(g Gomega) { gone(g, s) }).Should(Succeed(), b.String)
 			}
 		})
@@ -231,9 +261,9 @@ func playFresh(s *Stage, good map[string]any, b BadSpec) {
 	settles(s, b)
 	if spoil(s, held, b) {
 		settles(s, b)
-		s.Merge(change(b.Spec(), good))
+		Expect(merge(s, change(b.Spec(), good))).To(Succeed())
 	} else {
-		s.Merge(change(held, good))
+		Expect(merge(s, change(held, good))).To(Succeed())
 	}
 	s.Kubelet.Turn(Always(Succeeds))
 	recovers(s, good, b)
@@ -246,7 +276,7 @@ func playFinished(s *Stage, good map[string]any, b BadSpec) {
 	recovers(s, good, BadSpec{})
 	if spoil(s, good, b) {
 		settles(s, b)
-		s.Merge(change(b.Spec(), good))
+		Expect(merge(s, change(b.Spec(), good))).To(Succeed())
 	}
 	recovers(s, good, b)
 }
@@ -254,8 +284,9 @@ func playFinished(s *Stage, good map[string]any, b BadSpec) {
 // spoil gives the run the bad spec; false where that is more than etcd takes, which a dry run does not tell.
 func spoil(s *Stage, from map[string]any, b BadSpec) bool {
 	GinkgoHelper()
-	err := s.TryMerge(change(from, b.Spec()))
+	err := merge(s, change(from, b.Spec()))
 	if err != nil {
+		By(b.String() + " is refused: " + err.Error())
 		Expect(err).To(MatchError(ContainSubstring("request is too large")), b.String)
 	}
 	return err == nil

@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	// convergence is how long after the return of the control plane all runs have finished. Where the Job controller lives
-	// through it, it may look for the API server only a minute later: client-go waits longer each time that it looks in vain.
-	convergence = 2 * time.Minute
+	// convergence is how long after the return of the control plane all runs have finished. Most of it
+	// is how long the Job controller, where it lives through it, waits until it looks for the API server again (client-go).
+	convergence = time.Minute
 	// delay is how long after the return, and after the end of its Jobs, the operator has finished a run: it tries again what
 	// failed every half a minute at least.
 	delay = 40 * time.Second

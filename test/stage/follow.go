@@ -116,16 +116,6 @@ func (f *follower) send(ctx context.Context, change watch.EventType, object clie
 	}
 }
 
-// Insist does again what the API server was too busy to answer, and returns its answer.
-func Insist(do func() error) (err error) {
-	GinkgoHelper()
-	Eventually(func() bool {
-		err = do()
-		return apierrors.IsTimeout(err) || apierrors.IsServerTimeout(err) || apierrors.IsServiceUnavailable(err) || apierrors.IsTooManyRequests(err)
-	}).WithTimeout(5*time.Minute).Should(BeFalse(), func() string { return err.Error() })
-	return err
-}
-
 // unanswered is true where the API server did not say whether it will do what it was asked.
 func unanswered(err error) bool {
 	return err != nil && (apierrors.ReasonForError(err) == metav1.StatusReasonUnknown || apierrors.IsInternalError(err) ||

@@ -130,7 +130,7 @@ func (s *Stage) Key() client.ObjectKey {
 func (s *Stage) Get() *v1alpha1.BatchRun {
 	GinkgoHelper()
 	run := &v1alpha1.BatchRun{}
-	Expect(Insist(func() error { return K8sClient.Get(Ctx, s.Key(), run) })).To(Succeed())
+	Expect(K8sClient.Get(Ctx, s.Key(), run)).To(Succeed())
 	return run
 }
 
@@ -149,9 +149,8 @@ func (s *Stage) Merge(change []byte) {
 
 // TryMerge merges a change that the API server may refuse into the run.
 func (s *Stage) TryMerge(change []byte) error {
-	GinkgoHelper()
 	run := &v1alpha1.BatchRun{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: RunName}}
-	return Insist(func() error { return K8sClient.Patch(Ctx, run, client.RawPatch(types.MergePatchType, change)) })
+	return K8sClient.Patch(Ctx, run, client.RawPatch(types.MergePatchType, change))
 }
 
 // Forward puts the operator's clock forward, and lets it look.
